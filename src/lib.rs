@@ -1,0 +1,1 @@
+//! Packs BentoML services into container images, and serves them.
