@@ -1,1 +1,3 @@
-fn main(){}
+//! The `ekiben` command.
+
+fn main() {}

@@ -1,1 +1,3 @@
-fn main(){}
+//! The server in images.
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! Where images come from and go to, named as `scheme:reference` (containers-transports(5)).
+//!
+//! One file per transport; [`TransportName`] is the only place that knows all the schemes.
+
+mod error;
+mod name;
+mod receipt;
+
+pub use error::TransportError;
+pub use name::{ParseNameError, TransportName};
+pub use receipt::Receipt;
