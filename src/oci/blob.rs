@@ -65,8 +65,11 @@ impl Blob for FileBlob {
 
     fn open_at(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
         let offset = offset.min(self.size);
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(self.start + offset))?;
+        let explain = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot read `{}`: {error}", self.path.display()))
+        };
+        let mut file = File::open(&self.path).map_err(explain)?;
+        file.seek(SeekFrom::Start(self.start + offset)).map_err(explain)?;
         Ok(Box::new(file.take(self.size - offset)))
     }
 }

@@ -3,14 +3,12 @@
 //! Being a [`Blob`] it is hashed, pushed and resumed like one, without a copy of the contents on disk. The bytes are a
 //! function of the tree and one time stamp (image-spec, layer.md; the rules are in `docs/formats/layers.md`).
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::blob::Blob;
+use super::blob::{Blob, FileBlob};
 use super::tree::{Content, Entry, EntryKind, Tree};
 
 /// Size of a tar block (POSIX.1-2017, pax).
@@ -37,7 +35,7 @@ struct Segment {
 #[derive(Clone, Debug)]
 enum Part {
     Inline(Bytes),
-    File(PathBuf),
+    Blob(Arc<dyn Blob>),
 }
 
 impl VirtualTar {
@@ -60,7 +58,7 @@ impl Blob for VirtualTar {
 
     fn open_at(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
         let next = self.segments.partition_point(|segment| segment.start + segment.size <= offset);
-        Ok(Box::new(TarReader { segments: Arc::clone(&self.segments), next, offset, file: None }))
+        Ok(Box::new(TarReader { segments: Arc::clone(&self.segments), next, offset, open: None }))
     }
 }
 
@@ -112,11 +110,17 @@ impl Layout {
     fn content(&mut self, content: &Content) {
         match content {
             Content::Bytes(bytes) => self.bytes(bytes),
-            Content::File { size: 0, .. } => {}
             Content::File { path, size } => {
-                self.flush();
-                self.push(*size, Part::File(path.clone()));
+                self.blob(Arc::new(FileBlob { path: path.clone(), start: 0, size: *size }));
             }
+            Content::Blob(blob) => self.blob(Arc::clone(blob)),
+        }
+    }
+
+    fn blob(&mut self, blob: Arc<dyn Blob>) {
+        if blob.size() > 0 {
+            self.flush();
+            self.push(blob.size(), Part::Blob(blob));
         }
     }
 
@@ -204,7 +208,7 @@ struct TarReader {
     segments: Arc<[Segment]>,
     next: usize,
     offset: u64,
-    file: Option<File>,
+    open: Option<Box<dyn Read + Send>>,
 }
 
 impl Read for TarReader {
@@ -222,35 +226,28 @@ impl Read for TarReader {
                 buffer[..wanted].copy_from_slice(&bytes[from..from + wanted]);
                 wanted
             }
-            Part::File(path) => self.read_file(path, within, &mut buffer[..wanted])?,
+            Part::Blob(blob) => self.read_blob(blob.as_ref(), within, &mut buffer[..wanted])?,
         };
         self.offset += count as u64;
         if count as u64 == left {
             self.next += 1;
-            self.file = None;
+            self.open = None;
         }
         Ok(count)
     }
 }
 
 impl TarReader {
-    fn read_file(&mut self, path: &PathBuf, within: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let explain = |error: io::Error| {
-            io::Error::new(error.kind(), format!("cannot read `{}`: {error}", path.display()))
-        };
-        if self.file.is_none() {
-            let mut file = File::open(path).map_err(explain)?;
-            if within > 0 {
-                file.seek(SeekFrom::Start(within)).map_err(explain)?;
-            }
-            self.file = Some(file);
+    fn read_blob(&mut self, blob: &dyn Blob, within: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.open.is_none() {
+            self.open = Some(blob.open_at(within)?);
         }
-        let file = self.file.as_mut().expect("opened just above");
-        match file.read(buffer).map_err(explain)? {
-            0 => Err(explain(io::Error::new(
+        let reader = self.open.as_mut().expect("opened just above");
+        match reader.read(buffer)? {
+            0 => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                "it became shorter while the layer was being made",
-            ))),
+                format!("{blob:?} became shorter while the layer was being made"),
+            )),
             count => Ok(count),
         }
     }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
+
+use super::blob::Blob;
 
 /// Mode of directories that are in a tree only because something is in them.
 const PARENT_MODE: u32 = 0o755;
@@ -35,6 +38,8 @@ pub enum Content {
         /// Its size when it was listed.
         size: u64,
     },
+    /// In another blob: how an archive holds the layers of an image.
+    Blob(Arc<dyn Blob>),
 }
 
 impl Content {
@@ -43,6 +48,7 @@ impl Content {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File { size, .. } => *size,
+            Self::Blob(blob) => blob.size(),
         }
     }
 }

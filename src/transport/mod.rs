@@ -7,5 +7,5 @@ mod name;
 mod receipt;
 
 pub use error::TransportError;
-pub use name::{ParseNameError, TransportName};
+pub use name::{ParseNameError, SCHEMES, TransportName, familiar};
 pub use receipt::Receipt;
