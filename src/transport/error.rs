@@ -72,6 +72,12 @@ pub enum TransportError {
         #[source]
         source: ParseDigestError,
     },
+    /// A directory has other things in it.
+    #[error("`{path}` is neither empty nor an image layout")]
+    NotALayout {
+        /// The directory.
+        path: PathBuf,
+    },
     /// There is no such image in the place.
     #[error("there is no image {} in `{place}`", .name.as_ref().map_or_else(|| "to choose".to_owned(), |name| format!("`{name}`")))]
     NotFound {

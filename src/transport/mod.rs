@@ -2,7 +2,11 @@
 //!
 //! One file per transport; [`TransportName`] is the only place that knows all the schemes.
 
+pub mod archive;
 mod error;
+mod files;
+pub mod layout;
+mod manifest;
 mod name;
 mod receipt;
 
