@@ -82,8 +82,14 @@ impl StagedFile {
         self.publish_unsynced()
     }
 
-    /// Gives the file its name without waiting for the disk: for caches, whose contents are checked when read.
-    pub fn publish_unsynced(self) -> Result<(), FsError> {
+    /// Gives the file another name, in the same directory, than the one it was started for, and does not wait for the
+    /// disk: for content-addressed caches, whose contents are checked when they are used.
+    pub fn publish_as(self, path: &Path) -> Result<(), FsError> {
+        Self { file: self.file, path: path.to_owned() }.publish_unsynced()
+    }
+
+    /// Gives the file its name without waiting for the disk.
+    fn publish_unsynced(self) -> Result<(), FsError> {
         let Self { file, path } = self;
         file.persist(&path).map_err(|error| FsError::of("write", &path)(error.error))?;
         Ok(())

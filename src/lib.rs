@@ -3,7 +3,9 @@
 //! A **bentofile** is resolved into exact inputs, planned into layers, packed, assembled into an **image**, and
 //! written to a **destination**. The map of the modules is `docs/architecture.md`.
 
+pub mod build_time;
 pub mod fs;
 pub mod oci;
+pub mod pack;
 pub mod report;
 pub mod transport;

@@ -1,0 +1,238 @@
+//! One layer: found in the cache, or packed and hashed.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::cache::{Cache, Record};
+use super::error::PackError;
+use crate::build_time::BuildTime;
+use crate::fs::StagedFile;
+use crate::oci::blob::{Blob, FileBlob};
+use crate::oci::compress::{self, Compression, RECIPE};
+use crate::oci::digest::{DiffId, Digest, Hasher};
+use crate::oci::json::canonical;
+use crate::oci::layer::Layer;
+use crate::oci::tar::VirtualTar;
+use crate::oci::tree::Tree;
+use crate::report::{Interrupt, Report, Watched};
+
+/// Changes whenever the same tree would give other bytes: part of every plan key.
+const PACKER_VERSION: u32 = 1;
+
+/// How a layer's bytes are to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Storage {
+    /// Compressed so, always.
+    Always(Compression),
+    /// Compressed so if that gains anything, else a plain tar that is never written to the cache.
+    IfWorthwhile(Compression),
+}
+
+/// A layer to be made.
+pub struct LayerSpec<'a> {
+    /// What people read in the image's history and on the terminal.
+    pub title: String,
+    /// Everything that the layer's bytes follow from: equal inputs, equal bytes.
+    pub inputs: serde_json::Value,
+    /// How to store it.
+    pub storage: Storage,
+    /// Makes the contents. Called for a compressed layer only when the cache has none; must not read file contents.
+    pub tree: Box<dyn FnOnce() -> Result<Tree, PackError> + Send + 'a>,
+}
+
+/// A layer, and whether it had to be packed.
+#[derive(Debug)]
+pub struct Packed {
+    /// The layer.
+    pub layer: Layer,
+    /// Whether its contents were read to make it.
+    pub was_packed: bool,
+}
+
+impl LayerSpec<'_> {
+    /// The plan key: digest of the inputs, the way of storing them, the time stamp, and the packer's version.
+    pub fn key(&self, time: BuildTime) -> Digest {
+        Digest::of(&canonical(&json!({
+            "inputs": self.inputs,
+            "packer": PACKER_VERSION,
+            "recipe": RECIPE,
+            "storage": self.storage,
+            "time": time.seconds(),
+        })))
+    }
+}
+
+/// Takes the layer from the cache, or packs it and puts it there.
+pub fn pack(
+    spec: LayerSpec<'_>,
+    cache: &Cache,
+    time: BuildTime,
+    report: &dyn Report,
+    interrupt: &Interrupt,
+) -> Result<Packed, PackError> {
+    interrupt.check()?;
+    let key = spec.key(time);
+    let LayerSpec { title, storage, tree, .. } = spec;
+    let finish = |record: &Record, blob, was_packed| Packed {
+        layer: Layer {
+            media_type: record.compression.media_type().to_owned(),
+            digest: record.digest,
+            size: record.size,
+            diff_id: record.diff_id,
+            created_by: format!("ekiben {title}"),
+            origin: None,
+            blob,
+        },
+        was_packed,
+    };
+    if let Some(record) = cache.record(key) {
+        match record.compression {
+            Compression::None => {
+                let tar = VirtualTar::new(&tree()?, time.seconds());
+                return Ok(finish(&record, Arc::new(tar), false));
+            }
+            Compression::Gzip | Compression::Zstd => {
+                let blob = FileBlob::whole(cache.blob_path(record.digest)).ok();
+                if let Some(blob) = blob.filter(|blob| blob.size == record.size) {
+                    return Ok(finish(&record, Arc::new(blob), false));
+                }
+            }
+        }
+    }
+    let tar = VirtualTar::new(&tree()?, time.seconds());
+    let explain = |source| match interrupt.check() {
+        Ok(()) => PackError::Pack { layer: title.clone(), source },
+        Err(interrupted) => PackError::Interrupted(interrupted),
+    };
+    let compression = match storage {
+        Storage::Always(compression) => compression,
+        Storage::IfWorthwhile(compression) if compress::is_worthwhile(&tar).map_err(explain)? => compression,
+        Storage::IfWorthwhile(_) => Compression::None,
+    };
+    let progress = report.task(&format!("pack {title}"), Some(tar.size()));
+    let reader = Watched::new(tar.open_at(0).map_err(explain)?, progress.as_ref(), interrupt);
+    let (record, blob) = match compression {
+        Compression::None => {
+            let (digest, size) = Digest::of_reader(reader).map_err(explain)?;
+            let blob: Arc<dyn Blob> = Arc::new(tar);
+            (Record { digest, size, diff_id: DiffId(digest), compression }, blob)
+        }
+        Compression::Gzip | Compression::Zstd => {
+            let record = store_compressed(compression, reader, cache, key).map_err(explain)?;
+            let path = cache.blob_path(record.digest);
+            let blob: Arc<dyn Blob> = Arc::new(FileBlob { path, start: 0, size: record.size });
+            (record, blob)
+        }
+    };
+    cache.store_record(key, &record)?;
+    Ok(finish(&record, blob, true))
+}
+
+/// Compresses the tar into the cache, hashing both sides on the way.
+fn store_compressed(
+    compression: Compression,
+    reader: impl io::Read,
+    cache: &Cache,
+    key: Digest,
+) -> io::Result<Record> {
+    let staged = StagedFile::beside(&cache.blob_path(key)).map_err(io::Error::other)?;
+    let mut packed = Hasher::new(io::BufWriter::with_capacity(256 * 1024, staged));
+    let mut plain = Tee { reader, hasher: Hasher::new(io::sink()) };
+    compression.compress(&mut plain, &mut packed)?;
+    packed.flush()?;
+    let ((digest, size), writer) = packed.finish();
+    let staged = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+    staged.publish_as(&cache.blob_path(digest)).map_err(io::Error::other)?;
+    Ok(Record { digest, size, diff_id: DiffId(plain.hasher.digest().0), compression })
+}
+
+/// A reader that hashes what passes.
+struct Tee<R> {
+    reader: R,
+    hasher: Hasher<io::Sink>,
+}
+
+impl<R: io::Read> io::Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.hasher.write_all(&buffer[..count])?;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::image::Image;
+    use crate::oci::platform::Platform;
+    use crate::oci::tree::{Content, Entry, Owner};
+    use crate::oci::validate::validate;
+    use crate::report::Silent;
+
+    fn spec(storage: Storage, text: &'static str, version: u32) -> LayerSpec<'static> {
+        let tree = move || {
+            let mut tree = Tree::new();
+            let content = Content::from(text.repeat(10_000));
+            tree.insert("a/file", Entry::file(content, 0o644, Owner::ROOT)).unwrap();
+            Ok(tree)
+        };
+        LayerSpec { title: "test".to_owned(), inputs: json!(version), storage, tree: Box::new(tree) }
+    }
+
+    fn put(cache: &Cache, spec: LayerSpec<'_>) -> Packed {
+        pack(spec, cache, BuildTime::default(), &Silent, &Interrupt::default()).unwrap()
+    }
+
+    #[test]
+    fn a_layer_is_packed_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path().to_owned());
+        for storage in [
+            Storage::Always(Compression::Gzip),
+            Storage::Always(Compression::Zstd),
+            Storage::Always(Compression::None),
+            Storage::IfWorthwhile(Compression::Gzip),
+        ] {
+            let first = put(&cache, spec(storage, "text", 1));
+            let second = put(&cache, spec(storage, "text", 1));
+            assert!(first.was_packed && !second.was_packed, "{storage:?}");
+            assert_eq!(first.layer.digest, second.layer.digest);
+            let image = Image::scratch(&Platform::linux("amd64")).append([second.layer]);
+            assert!(validate(&image).is_empty(), "{storage:?}");
+            assert!(put(&cache, spec(storage, "text", 2)).was_packed, "other inputs, another key");
+        }
+    }
+
+    #[test]
+    fn a_lost_blob_is_packed_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path().to_owned());
+        let first = put(&cache, spec(Storage::Always(Compression::Gzip), "text", 1));
+        std::fs::remove_file(cache.blob_path(first.layer.digest)).unwrap();
+        assert!(put(&cache, spec(Storage::Always(Compression::Gzip), "text", 1)).was_packed);
+    }
+
+    #[test]
+    fn an_interrupted_pack_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path().to_owned());
+        let interrupt = Interrupt::default();
+        let raise = interrupt.clone();
+        let mut spec = spec(Storage::Always(Compression::Gzip), "text", 1);
+        let inner = std::mem::replace(&mut spec.tree, Box::new(|| Ok(Tree::new())));
+        spec.tree = Box::new(move || {
+            raise.raise();
+            inner()
+        });
+        let error = pack(spec, &cache, BuildTime::default(), &Silent, &interrupt).unwrap_err();
+        assert!(matches!(error, PackError::Interrupted(_)), "{error}");
+        let files = walkdir::WalkDir::new(directory.path())
+            .into_iter()
+            .filter(|entry| entry.as_ref().unwrap().file_type().is_file());
+        assert_eq!(files.count(), 0);
+    }
+}
