@@ -4,8 +4,10 @@
 //! written to a **destination**. The map of the modules is `docs/architecture.md`.
 
 pub mod build_time;
+pub mod env;
 pub mod fs;
 pub mod oci;
 pub mod pack;
 pub mod report;
+pub mod resolve;
 pub mod transport;
