@@ -8,6 +8,7 @@ pub mod env;
 pub mod fs;
 pub mod oci;
 pub mod pack;
+pub mod plan;
 pub mod report;
 pub mod resolve;
 pub mod transport;

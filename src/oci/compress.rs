@@ -37,6 +37,16 @@ pub enum Compression {
     Zstd,
 }
 
+/// How a layer's bytes are to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Storage {
+    /// Compressed so, always.
+    Always(Compression),
+    /// Compressed so if that gains anything, else a plain tar that is never written to the cache.
+    IfWorthwhile(Compression),
+}
+
 /// A word is not the name of a compression.
 #[derive(Debug, Error)]
 #[error("`{text}` is not a compression: choose `gzip`, `zstd` or `none`")]

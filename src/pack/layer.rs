@@ -3,7 +3,6 @@
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde_json::json;
 
 use super::cache::{Cache, Record};
@@ -11,7 +10,7 @@ use super::error::PackError;
 use crate::build_time::BuildTime;
 use crate::fs::StagedFile;
 use crate::oci::blob::{Blob, FileBlob};
-use crate::oci::compress::{self, Compression, RECIPE};
+use crate::oci::compress::{self, Compression, RECIPE, Storage};
 use crate::oci::digest::{DiffId, Digest, Hasher};
 use crate::oci::json::canonical;
 use crate::oci::layer::Layer;
@@ -21,16 +20,6 @@ use crate::report::{Interrupt, Report, Watched};
 
 /// Changes whenever the same tree would give other bytes: part of every plan key.
 const PACKER_VERSION: u32 = 1;
-
-/// How a layer's bytes are to be stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Storage {
-    /// Compressed so, always.
-    Always(Compression),
-    /// Compressed so if that gains anything, else a plain tar that is never written to the cache.
-    IfWorthwhile(Compression),
-}
 
 /// A layer to be made.
 pub struct LayerSpec<'a> {

@@ -8,4 +8,4 @@ mod layer;
 pub use cache::Cache;
 pub use error::PackError;
 pub use files::{FileRules, Inventory, InventoryFile, inventory};
-pub use layer::{LayerSpec, Packed, Storage, pack};
+pub use layer::{LayerSpec, Packed, pack};
