@@ -6,4 +6,6 @@
 pub mod fs;
 pub mod oci;
 pub mod report;
+pub mod tag;
 pub mod transport;
+pub mod yaml;
