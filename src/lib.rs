@@ -6,6 +6,7 @@
 pub mod fs;
 pub mod oci;
 pub mod report;
+pub mod store;
 pub mod tag;
 pub mod transport;
 pub mod yaml;
