@@ -3,6 +3,7 @@
 //! A **bentofile** is resolved into exact inputs, planned into layers, packed, assembled into an **image**, and
 //! written to a **destination**. The map of the modules is `docs/architecture.md`.
 
+pub mod bentofile;
 pub mod build_time;
 pub mod env;
 pub mod fs;
@@ -11,4 +12,7 @@ pub mod pack;
 pub mod plan;
 pub mod report;
 pub mod resolve;
+pub mod store;
+pub mod tag;
 pub mod transport;
+pub mod yaml;

@@ -1,0 +1,268 @@
+//! The model store and the bento store of a home directory.
+//!
+//! Both have the layout of the original tool, so that both tools can work on one home at the same
+//! time: `models/NAME/VERSION/`, `bentos/NAME/VERSION/`, and a file `NAME/latest` with the newest
+//! version in it. An item appears by one rename of a finished directory or not at all; whatever is
+//! being written stays in `tmp/` until then.
+
+mod bento;
+mod copy;
+mod error;
+mod fields;
+mod layout;
+mod model;
+mod stage;
+mod time;
+
+use std::fs;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use crate::tag::{LATEST, Tag, TagQuery};
+
+pub use bento::{
+    Bento, BentoInfo, Dependency, Environment, ImageInfo, PinnedModel, STORE_REGISTRY, ServiceInfo,
+};
+pub use copy::{CopyError, TreeSize, copy_tree, tree_size};
+pub use error::Error;
+pub use layout::{Home, Kind};
+pub use model::{FORMAT_VERSION, Model, ModelContext, ModelInfo};
+pub use stage::Staging;
+pub use time::CreationTime;
+
+/// What a store holds: models or bentos.
+pub trait Item: Sized {
+    /// Which store it lives in.
+    const KIND: Kind;
+
+    /// Reads the item in a version directory.
+    fn load(path: &Path) -> Result<Self, Error>;
+
+    /// Its tag.
+    fn tag(&self) -> &Tag;
+
+    /// When it was made.
+    fn creation_time(&self) -> &CreationTime;
+}
+
+/// One of the two stores of a home.
+#[derive(Clone, Debug)]
+pub struct Store<I> {
+    home: Home,
+    item: PhantomData<I>,
+}
+
+/// The items of a store, newest first, and what could not be read among them.
+#[derive(Debug)]
+pub struct Listing<I> {
+    /// The readable items.
+    pub items: Vec<I>,
+    /// One error for each unreadable one.
+    pub broken: Vec<Error>,
+}
+
+impl<I: Item> Store<I> {
+    pub(crate) fn new(home: Home) -> Self {
+        Self { home, item: PhantomData }
+    }
+
+    /// The directory of the store.
+    pub fn path(&self) -> PathBuf {
+        self.home.store(I::KIND)
+    }
+
+    /// The directory of an item, whether it exists or not.
+    pub fn item_path(&self, tag: &Tag) -> PathBuf {
+        self.path().join(tag.name()).join(tag.version())
+    }
+
+    /// Lists everything, every version of a name, or one exact version.
+    ///
+    /// An unreadable item is reported beside the others; a name nobody knows is an error.
+    pub fn list(&self, filter: Option<&TagQuery>) -> Result<Listing<I>, Error> {
+        let mut listing = Listing { items: Vec::new(), broken: Vec::new() };
+        let paths = match filter {
+            None => self.all_version_paths()?,
+            Some(query) => self.matching_paths(query)?,
+        };
+        for path in paths {
+            match I::load(&path) {
+                Ok(item) => listing.items.push(item),
+                Err(error) => listing.broken.push(error),
+            }
+        }
+        listing
+            .items
+            .sort_by(|a, b| b.creation_time().cmp(a.creation_time()).then_with(|| a.tag().cmp(b.tag())));
+        Ok(listing)
+    }
+
+    /// Finds the one item that a query means: exact, by the start of its version, or the newest.
+    pub fn get(&self, query: &TagQuery) -> Result<I, Error> {
+        I::load(&self.find(query)?)
+    }
+
+    /// Finds the tag that a query means, without reading the item where that is possible.
+    pub fn resolve(&self, query: &TagQuery) -> Result<Tag, Error> {
+        let path = self.find(query)?;
+        let version = path.file_name().unwrap_or_default().to_string_lossy();
+        Tag::new(query.name(), &version).map_err(|source| Error::BadName { path: path.clone(), source })
+    }
+
+    /// Whether an item with this tag is there.
+    pub fn contains(&self, tag: &Tag) -> bool {
+        self.item_path(tag).is_dir()
+    }
+
+    /// Opens a directory under `tmp/` in which a new item can be prepared.
+    pub fn stage(&self, name: &str) -> Result<Staging, Error> {
+        Staging::open(&self.home, I::KIND, name)
+    }
+
+    /// Turns a prepared directory into an item, all at once.
+    ///
+    /// The files are on disk before the item appears, and `latest` moves to it if it is the newest.
+    pub fn register(&self, staging: Staging) -> Result<I, Error> {
+        let new = I::load(staging.path())?;
+        let tag = new.tag();
+        staging.sync()?;
+        let _lock = self.home.lock(I::KIND, tag.name())?;
+        let target = self.item_path(tag);
+        if target.exists() {
+            return Err(Error::AlreadyExists { tag: tag.clone(), store: self.path() });
+        }
+        let is_newest =
+            self.newest(tag.name()).is_none_or(|newest| new.creation_time() >= newest.creation_time());
+        let directory = self.path().join(tag.name());
+        fs::create_dir_all(&directory).map_err(|source| Error::Write { path: directory.clone(), source })?;
+        let published =
+            staging.publish(&target).and_then(|()| if is_newest { self.write_latest(tag) } else { Ok(()) });
+        if let Err(error) = published {
+            // Leave nothing: neither the item without its pointer nor an empty name.
+            self.discard(&target);
+            let _ = fs::remove_dir(&directory);
+            return Err(error);
+        }
+        I::load(&target)
+    }
+
+    /// Deletes one item; `latest` moves to the newest that is left.
+    pub fn delete(&self, tag: &Tag) -> Result<(), Error> {
+        let _lock = self.home.lock(I::KIND, tag.name())?;
+        let path = self.item_path(tag);
+        if !path.is_dir() {
+            return Err(Error::NotFound { kind: I::KIND, typed: tag.to_string(), store: self.path() });
+        }
+        // Out of sight first: readers see the whole item or none of it.
+        let grave = Staging::open(&self.home, I::KIND, tag.name())?;
+        let grave_path = grave.path().join(tag.version());
+        fs::rename(&path, &grave_path).map_err(|source| Error::Delete { path: path.clone(), source })?;
+        drop(grave);
+        let directory = self.path().join(tag.name());
+        match self.newest(tag.name()) {
+            Some(newest) => self.write_latest(newest.tag()),
+            None if version_paths(&directory)?.is_empty() => fs::remove_dir_all(&directory)
+                .map_err(|source| Error::Delete { path: directory.clone(), source }),
+            None => Ok(()),
+        }
+    }
+
+    fn all_version_paths(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut paths = Vec::new();
+        for name in subdirectories(&self.path())? {
+            paths.extend(version_paths(&name)?);
+        }
+        Ok(paths)
+    }
+
+    fn matching_paths(&self, query: &TagQuery) -> Result<Vec<PathBuf>, Error> {
+        let directory = self.path().join(query.name());
+        let Some(version) = query.version() else {
+            if !directory.is_dir() {
+                return Err(Error::NameNotListed { kind: I::KIND, name: query.name().to_owned() });
+            }
+            return version_paths(&directory);
+        };
+        let path = directory.join(version);
+        Ok(if version != LATEST && path.is_dir() { vec![path] } else { Vec::new() })
+    }
+
+    fn find(&self, query: &TagQuery) -> Result<PathBuf, Error> {
+        let directory = self.path().join(query.name());
+        let Some(version) = query.version().filter(|_| !query.wants_latest()) else {
+            return self.find_latest(query.name(), &directory);
+        };
+        let exact = directory.join(version);
+        if exact.is_dir() {
+            return Ok(exact);
+        }
+        let mut matches = version_paths(&directory)?;
+        matches
+            .retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(version)));
+        match matches.len() {
+            0 => Err(Error::NotFound { kind: I::KIND, typed: query.to_string(), store: self.path() }),
+            1 => Ok(matches.remove(0)),
+            _ => Err(Error::Ambiguous {
+                name: query.name().to_owned(),
+                versions: matches
+                    .iter()
+                    .filter_map(|path| path.file_name())
+                    .map(|name| name.to_string_lossy().into_owned())
+                    .collect(),
+            }),
+        }
+    }
+
+    /// Follows `latest`; where it leads nowhere, the newest item is the latest.
+    fn find_latest(&self, name: &str, directory: &Path) -> Result<PathBuf, Error> {
+        if let Ok(version) = fs::read_to_string(directory.join(LATEST)) {
+            let version = version.trim();
+            let is_version = Tag::new(name, version).is_ok_and(|tag| tag.version() == version);
+            if is_version && directory.join(version).is_dir() {
+                return Ok(directory.join(version));
+            }
+        }
+        match self.newest(name) {
+            Some(newest) => Ok(self.item_path(newest.tag())),
+            None => Err(Error::NameNotFound { kind: I::KIND, name: name.to_owned(), store: self.path() }),
+        }
+    }
+
+    fn newest(&self, name: &str) -> Option<I> {
+        let items = version_paths(&self.path().join(name)).ok()?;
+        items
+            .iter()
+            .filter_map(|path| I::load(path).ok().filter(|item| path.ends_with(item.tag().version())))
+            .max_by(|a, b| a.creation_time().cmp(b.creation_time()).then_with(|| a.tag().cmp(b.tag())))
+    }
+
+    /// Replaces the pointer in one step; no line feed follows the version.
+    fn write_latest(&self, tag: &Tag) -> Result<(), Error> {
+        let path = self.path().join(tag.name()).join(LATEST);
+        self.home.write_atomically(&path, tag.version().as_bytes())
+    }
+
+    fn discard(&self, path: &Path) {
+        if let Ok(grave) = Staging::open(&self.home, I::KIND, "discarded") {
+            let _ = fs::rename(path, grave.path().join("item"));
+        }
+    }
+}
+
+/// The version directories of a name, sorted; empty if the name is not there.
+fn version_paths(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    if directory.is_dir() { subdirectories(directory) } else { Ok(Vec::new()) }
+}
+
+fn subdirectories(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let read_error = |source| Error::Read { path: directory.to_owned(), source };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(read_error)? {
+        let path = entry.map_err(read_error)?.path();
+        if path.is_dir() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
