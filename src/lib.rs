@@ -9,6 +9,7 @@ pub mod fs;
 pub mod oci;
 pub mod pack;
 pub mod plan;
+pub mod process;
 pub mod report;
 pub mod resolve;
 pub mod transport;
