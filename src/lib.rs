@@ -10,6 +10,7 @@ pub mod oci;
 pub mod pack;
 pub mod plan;
 pub mod process;
+pub mod pydeps;
 pub mod report;
 pub mod resolve;
 pub mod transport;
