@@ -10,6 +10,8 @@ pub mod fs;
 pub mod oci;
 pub mod pack;
 pub mod plan;
+pub mod process;
+pub mod pydeps;
 pub mod report;
 pub mod resolve;
 pub mod store;

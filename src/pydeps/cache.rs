@@ -1,0 +1,193 @@
+//! The directory that keeps locks, trees and tools between runs.
+//!
+//! Entries appear by renaming finished work into place, so readers need no lock. Work in progress is held by
+//! a file lock, which the system drops with its process: what nobody holds is left over and swept.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::error::Error;
+
+/// Layout version of the cache; older layouts are not read.
+const LAYOUT: &str = "python-1";
+
+/// Places in the cache directory.
+#[derive(Clone, Debug)]
+pub(super) struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    pub(super) fn new(cache_dir: &Path) -> Self {
+        Self { root: cache_dir.join(LAYOUT) }
+    }
+
+    /// A directory for one kind of entry, which exists.
+    pub(super) fn directory(&self, kind: &str) -> Result<PathBuf, Error> {
+        let directory = self.root.join(kind);
+        fs::create_dir_all(&directory).map_err(Error::file("create directory", &directory))?;
+        Ok(directory)
+    }
+
+    /// Where an entry of this kind is or would be.
+    pub(super) fn entry(&self, kind: &str, key: &str) -> PathBuf {
+        self.root.join(kind).join(key)
+    }
+
+    /// Reads a small entry; absent and unreadable are the same, since it can be made again.
+    pub(super) fn read(&self, kind: &str, key: &str) -> Option<String> {
+        fs::read_to_string(self.entry(kind, key)).ok()
+    }
+
+    /// Writes a small entry as a whole.
+    pub(super) fn write(&self, kind: &str, key: &str, text: &str) -> Result<(), Error> {
+        let directory = self.directory(kind)?;
+        let path = directory.join(key);
+        let failed = |action| Error::file(action, &path);
+        let mut file = tempfile::NamedTempFile::new_in(&directory).map_err(failed("create"))?;
+        file.write_all(text.as_bytes()).map_err(failed("write"))?;
+        file.as_file().sync_data().map_err(failed("write"))?;
+        file.persist(&path).map_err(|error| failed("write")(error.error))?;
+        Ok(())
+    }
+
+    /// Starts work in progress, and removes what ended processes left.
+    pub(super) fn stage(&self) -> Result<Staging, Error> {
+        let directory = self.directory("staging")?;
+        sweep(&directory);
+        loop {
+            let lock = tempfile::Builder::new()
+                .prefix("work-")
+                .suffix(".lock")
+                .tempfile_in(&directory)
+                .map_err(Error::file("create file in", &directory))?;
+            lock.as_file().lock().map_err(Error::file("lock", lock.path()))?;
+            // A sweep between creation and lock may have removed it.
+            if !lock.path().exists() {
+                continue;
+            }
+            let path = lock.path().with_extension("");
+            fs::create_dir(&path).map_err(Error::file("create directory", &path))?;
+            return Ok(Staging { path, _lock: lock });
+        }
+    }
+}
+
+/// Work in progress; removed when dropped.
+#[derive(Debug)]
+pub(super) struct Staging {
+    path: PathBuf,
+    _lock: tempfile::NamedTempFile,
+}
+
+impl Staging {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // Best effort: what stays is swept by the next run.
+        let _ = remove_tree(&self.path);
+    }
+}
+
+/// Removes the work of processes that ended without removing it.
+fn sweep(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.extension().is_none_or(|extension| extension != "lock") {
+            continue;
+        }
+        let Ok(file) = File::options().write(true).open(&path) else { continue };
+        if file.try_lock().is_ok() {
+            let _ = remove_tree(&path.with_extension(""));
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+/// Removes a tree, also one with directories that its owner may not write.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    if fs::remove_dir_all(path).is_ok() {
+        return Ok(());
+    }
+    for entry in walkdir::WalkDir::new(path).into_iter().flatten() {
+        if entry.file_type().is_dir() {
+            let _ = fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o700));
+        }
+    }
+    fs::remove_dir_all(path)
+}
+
+/// Makes one key of several texts, none of which can run into the next.
+pub(super) fn key<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        let part = part.as_ref();
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hex(&hasher.finalize())
+}
+
+/// Writes bytes in lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    nibbles.map(|nibble| char::from(DIGITS[usize::from(nibble)])).collect()
+}
+
+/// Identifies a file's present content without reading it.
+pub(super) fn file_stamp(path: &Path) -> Option<String> {
+    let metadata = fs::metadata(path).ok()?;
+    let (size, seconds, nanoseconds) = (metadata.size(), metadata.mtime(), metadata.mtime_nsec());
+    Some(format!("{} {size} {seconds}.{nanoseconds:09} {}", path.display(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_tell_boundaries_apart() {
+        assert_ne!(key(["ab", "c"]), key(["a", "bc"]));
+        assert_eq!(key(["a"]).len(), 64);
+        assert_eq!(hex(&[0, 0x9f, 255]), "009fff");
+    }
+
+    #[test]
+    fn left_work_is_swept_and_held_work_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path());
+        let held = cache.stage().unwrap();
+        let staging = cache.directory("staging").unwrap();
+        let left = staging.join("work-left");
+        fs::create_dir_all(left.join("deep")).unwrap();
+        fs::write(left.join("deep/file"), "x").unwrap();
+        fs::set_permissions(left.join("deep"), fs::Permissions::from_mode(0o500)).unwrap();
+        fs::write(staging.join("work-left.lock"), "").unwrap();
+        let other = cache.stage().unwrap();
+        assert!(!left.exists());
+        assert!(held.path().is_dir());
+        let path = other.path().to_owned();
+        drop(other);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn entries_are_replaced_as_a_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path());
+        assert_eq!(cache.read("locks", "k"), None);
+        cache.write("locks", "k", "one").unwrap();
+        cache.write("locks", "k", "two").unwrap();
+        assert_eq!(cache.read("locks", "k").as_deref(), Some("two"));
+        assert_eq!(fs::read_dir(cache.directory("locks").unwrap()).unwrap().count(), 1);
+    }
+}
