@@ -1,0 +1,90 @@
+"""The one table of public names: which ``bentoml.X`` is which object of the SDK, loaded when first asked for.
+
+To add a name: one line here. To add a framework module: its file in ``frameworks`` and one line in ``MODULES``.
+Names that upstream has and the SDK has not stand in ``UNSUPPORTED``, so that user code learns why it fails.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+# name -> "module:attribute"
+ATTRIBUTES = {
+    "BentoModel": "ekiben.models.references:BentoModel",
+    "Context": "ekiben.context:Context",
+    "Cookie": "ekiben.context:Cookie",
+    "Dependency": "ekiben.services.dependency:Dependency",
+    "Field": "pydantic:Field",
+    "HuggingFaceModel": "ekiben.models.references:HuggingFaceModel",
+    "IODescriptor": "ekiben.io.descriptor:IODescriptor",
+    "Model": "ekiben.models.model:Model",
+    "Service": "ekiben.services.service:Service",
+    "Tag": "ekiben.tag:Tag",
+    "api": "ekiben.apis.decorator:api",
+    "asgi_app": "ekiben.services.mounts:asgi_app",
+    "depends": "ekiben.services.dependency:depends",
+    "get_current_service": "ekiben.services.current:get_current_service",
+    "importing": "ekiben.services.importing:importing",
+    "mount_asgi_app": "ekiben.services.mounts:asgi_app",
+    "on_deployment": "ekiben.services.hooks:on_deployment",
+    "on_shutdown": "ekiben.services.hooks:on_shutdown",
+    "on_startup": "ekiben.services.hooks:on_startup",
+    "server_context": "ekiben.context:server_context",
+    "service": "ekiben.services.decorator:service",
+    "task": "ekiben.apis.decorator:task",
+}
+
+# name below `bentoml` -> module
+MODULES = {
+    "exceptions": "ekiben.exceptions",
+    "images": "ekiben.services.images",
+    "metrics": "prometheus_client",
+    "models": "ekiben.models",
+    "sklearn": "ekiben.frameworks.sklearn",
+    "validators": "ekiben.io.validators",
+}
+
+# What upstream 1.4 has under `bentoml` and the SDK has not yet.
+UNSUPPORTED = frozenset(
+    """
+    ApiToken ApiTokenAPI AsyncHTTPClient Bento BentoCloudClient GrpcServer HTTPServer Resource Runnable Runner
+    Strategy SyncHTTPClient api_token batch bentos build catboost client cloud container delete deployment
+    detectron diffusers diffusers_simple easyocr export_bento fastai flax get gradio grpc import_bento io keras
+    legacy lightgbm list load load_config mlflow monitor monitoring onnx picklable_model pull push pytorch
+    pytorch_lightning ray runner_service save_config serve server serving set_serialization_strategy start
+    tensorflow torchscript transformers triton types unsloth use_arguments xgboost
+    """.split()
+)
+
+
+def load(name: str) -> Any:
+    """Return the object that ``bentoml.<name>`` stands for."""
+    if name in ATTRIBUTES:
+        module, _, attribute = ATTRIBUTES[name].partition(":")
+        return getattr(import_module(module), attribute)
+    if name in MODULES:
+        return import_module(MODULES[name])
+    if name in UNSUPPORTED:
+        from .unsupported import UnsupportedAttribute
+
+        raise UnsupportedAttribute(f"bentoml.{name}")
+    raise AttributeError(f"module bentoml has no attribute {name}")
+
+
+def find_submodule(name: str) -> str | None:
+    """Return the module that ``import bentoml.<name>`` gives, or None for a name upstream has not either."""
+    first, _, rest = name.partition(".")
+    if first in MODULES:
+        return MODULES[first] + (f".{rest}" if rest else "")
+    refuse_unsupported(name)
+    return None
+
+
+def refuse_unsupported(name: str) -> None:
+    """Raise an explanation when ``bentoml.<name>`` is a name of upstream that the SDK has not."""
+    if name.partition(".")[0] in UNSUPPORTED:
+        from .unsupported import UnsupportedImport
+
+        raise UnsupportedImport(f"bentoml.{name}")
+    return

@@ -1,0 +1,159 @@
+"""Outputs: how the value that an API returns becomes the body of the response."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from .annotations import annotate, content_type, split
+from .descriptor import describe_model, has_arrays
+from .schema import flatten, model_schema
+
+# What a stream is unless the annotation says otherwise.
+STREAM_MEDIA_TYPE = "text/event-stream"
+# Values whose rendered form is never text, so that they go straight to JSON.
+NEVER_TEXT = (dict, list, tuple, int, float, bool, type(None))
+
+
+class Output:
+    """What both kinds of output have: a media type, and a header made of it."""
+
+    title: str
+    media_type: str
+    # The media type of a `ContentType` annotation; it stands in /schema.json.
+    declared_media_type: str | None = None
+
+    def declare(self, media_type: str | None) -> None:
+        """Use the media type of an annotation, if there is one."""
+        if media_type is not None:
+            self.declared_media_type = self.media_type = media_type
+
+    @property
+    def content_type(self) -> str:
+        """The ``content-type`` header; text is UTF-8."""
+        suffix = "; charset=utf-8" if self.media_type.startswith("text/") else ""
+        return self.media_type + suffix
+
+    def encode(self, value: Any) -> bytes:
+        """Return the body for a returned value."""
+        raise NotImplementedError
+
+    def encode_item(self, item: Any) -> bytes:
+        """Return one piece of a stream: text and bytes as they are, other values as JSON."""
+        if isinstance(item, str):
+            return item.encode("utf-8")
+        return bytes(item) if isinstance(item, (bytes, bytearray, memoryview)) else self.encode(item)
+
+
+class ModelOutput(Output):
+    """A pydantic model: compact JSON."""
+
+    def __init__(self, model: type[BaseModel]):
+        self.model = describe_model(model)
+        self.title = self.model.__name__
+        self.media_type = "application/json"
+        kind = self.model if has_arrays(model, self.model) else model
+        self._plain_class = model if kind is model else None
+        self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
+
+    def encode(self, value: Any) -> bytes:
+        """Return the model's JSON; a value that is no model yet is made one."""
+        if self._plain_class is not None and isinstance(value, self._plain_class):
+            return value.model_dump_json().encode("utf-8")
+        if isinstance(value, BaseModel):
+            value = dict(value)
+        return self._adapter.validate_python(value).model_dump_json().encode("utf-8")
+
+    def schema(self) -> dict[str, Any]:
+        """Return the output's part of ``/schema.json``."""
+        return flatten(model_schema(self.model))
+
+    def openapi(self, **options: Any) -> dict[str, Any]:
+        """Return the JSON schema with the given references and mode."""
+        return self.model.model_json_schema(**options)
+
+
+class ValueOutput(Output):
+    """Any other value: text and bytes raw, everything else as JSON in the style of ``json.dumps``."""
+
+    model = None
+
+    def __init__(self, annotation: Any):
+        self.title = f"{getattr(annotation, '__name__', '')}IODescriptor"
+        kind = annotate(annotation)
+        self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        self._validate = self._adapter.validator.validate_python
+        self._to_python = self._adapter.serializer.to_python
+        self._array_class = _array_class(split(kind)[0])
+        is_text = self._adapter.json_schema().get("type") == "string"
+        self.media_type = "text/plain" if is_text else "application/json"
+        self.declare(content_type(annotation))
+
+    def encode(self, value: Any) -> bytes:
+        """Return the body; the value must fit the annotation."""
+        if self._array_class is not None and isinstance(value, self._array_class):
+            return _array_json(value)
+        value = self._validate(value)
+        if not isinstance(value, NEVER_TEXT):
+            rendered = self._to_python(value)
+            if isinstance(rendered, str):
+                return str.encode(rendered, "utf-8")
+            if isinstance(rendered, bytes):
+                return rendered
+        plain = self._to_python(value, mode="json", warnings=False, fallback=_library_value)
+        try:
+            return json.dumps(plain, allow_nan=False).encode("ascii")
+        except ValueError:
+            return json.dumps(_without_nan(plain)).encode("ascii")
+
+    def schema(self) -> dict[str, Any]:
+        """Return the output's part of ``/schema.json``."""
+        return flatten(self.openapi())
+
+    def openapi(self, **options: Any) -> dict[str, Any]:
+        """Return the JSON schema with the given references and mode."""
+        return self._adapter.json_schema(**options)
+
+
+def output_of(annotation: Any) -> ModelOutput | ValueOutput:
+    """Return the output that a return annotation, or the type of a stream's items, describes."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return ModelOutput(annotation)
+    return ValueOutput(annotation)
+
+
+def _array_class(source: Any) -> type | None:
+    """Return numpy's array class when the output is an array and nothing else."""
+    numpy = sys.modules.get("numpy")
+    origin = getattr(source, "__origin__", source)
+    return numpy.ndarray if numpy is not None and origin is numpy.ndarray else None
+
+
+def _array_json(array: Any) -> bytes:
+    nested = array.tolist()
+    try:
+        return json.dumps(nested, allow_nan=False).encode("ascii")
+    except ValueError:
+        return json.dumps(_without_nan(nested)).encode("ascii")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None  # NaN and the infinities differ from themselves
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return value
+
+
+def _library_value(value: Any) -> Any:
+    """Return arrays and array scalars inside untyped values as plain ones."""
+    tolist = getattr(value, "tolist", None)
+    if tolist is None:
+        raise TypeError(f"cannot turn a value of type `{type(value).__name__}` into JSON")
+    return tolist()

@@ -1,0 +1,105 @@
+"""Class-level references to models: found in a service without running it, resolved on its instances."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from typing import Any
+
+from ..exceptions import BentoMLException, NotFound
+from ..tag import Tag
+from .home import active_store
+from .model import Model
+
+
+class ModelReference(ABC):
+    """A model by name. On a class it is itself; on an instance it is what ``resolve`` gives, once."""
+
+    _resolved: Any = None
+
+    @abstractmethod
+    def resolve(self) -> Any:
+        """Return the model that the reference names."""
+
+    @abstractmethod
+    def pin(self, entry: dict[str, Any]) -> None:
+        """Take the exact version from an entry of ``bento.yaml``."""
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        if self._resolved is None:
+            self._resolved = self.resolve()
+        return self._resolved
+
+
+class BentoModel(ModelReference):
+    """A model of the store."""
+
+    def __init__(self, tag: Tag | str):
+        self.tag = Tag.from_taglike(tag)
+
+    def resolve(self) -> Model:
+        """Find the model in the store."""
+        try:
+            return active_store().get(self.tag)
+        except NotFound as error:
+            raise NotFound(f"model `{self.tag}` is not in the store: {error}") from error
+
+    def pin(self, entry: dict[str, Any]) -> None:
+        """Replace ``latest`` or a prefix by the version that the bento was built with."""
+        self.tag = Tag.from_str(str(entry["tag"]))
+
+    def __str__(self) -> str:
+        return str(self.tag)
+
+    def __repr__(self) -> str:
+        return f"BentoModel(tag={str(self.tag)!r})"
+
+
+class HuggingFaceModel(ModelReference):
+    """A snapshot of a repository on the Hugging Face hub; on an instance, its directory."""
+
+    def __init__(
+        self,
+        model_id: str,
+        revision: str = "main",
+        endpoint: str | None = None,
+        include: list[str] | None = None,
+        exclude: list[str] | None = None,
+    ):
+        self.model_id = model_id
+        self.revision = revision
+        self.endpoint = endpoint or os.environ.get("HF_ENDPOINT")
+        self.include = include
+        self.exclude = exclude
+
+    def resolve(self) -> str:
+        """Return the snapshot's directory: from the cache, else downloaded."""
+        try:
+            from huggingface_hub import snapshot_download
+        except ImportError as error:
+            raise BentoMLException(
+                f"cannot resolve Hugging Face model `{self}`: the package `huggingface_hub` is not installed"
+            ) from error
+        return snapshot_download(
+            self.model_id,
+            revision=self.revision,
+            endpoint=self.endpoint,
+            cache_dir=os.environ.get("BENTOML_HF_CACHE_DIR"),
+            allow_patterns=self.include,
+            ignore_patterns=self.exclude,
+        )
+
+    def pin(self, entry: dict[str, Any]) -> None:
+        """Take the commit that the bento was built with."""
+        tag = Tag.from_str(str(entry["tag"]))
+        metadata = entry.get("metadata") or {}
+        self.model_id = metadata.get("model_id") or tag.name.replace("--", "/")
+        self.revision = metadata.get("revision") or str(tag.version)
+
+    def __str__(self) -> str:
+        return f"{self.model_id}:{self.revision}"
+
+    def __repr__(self) -> str:
+        return f"HuggingFaceModel(model_id={self.model_id!r}, revision={self.revision!r})"

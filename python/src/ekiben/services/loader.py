@@ -1,0 +1,85 @@
+"""Finding a service by its import string: ``module:attribute``, ``file.py:attribute``, or a module with one service."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..exceptions import ImportServiceError
+from ..unsupported import NotSupportedYet
+from .service import Service
+
+
+def import_service(target: str, working_dir: Path) -> Service:
+    """Import the user's module, relative to ``working_dir``, and return the service that ``target`` names."""
+    name, _, attribute = target.partition(":")
+    root = os.fspath(working_dir.resolve())
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    module = import_module(_module_name(name, working_dir))
+    if not attribute:
+        return _only_service(module, target)
+    found: Any = module
+    for part in attribute.split("."):
+        if isinstance(found, Service):
+            raise NotSupportedYet(target, "a service inside another one, through `bentoml.depends`")
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise ImportServiceError(
+                f"module `{module.__name__}` has no attribute `{part}` (from `{target}`)"
+            ) from None
+    return _checked(found, target)
+
+
+def _module_name(name: str, working_dir: Path) -> str:
+    if not name.endswith(".py"):
+        return name
+    path = Path(name)
+    try:
+        relative = path.relative_to(working_dir.resolve()) if path.is_absolute() else path
+    except ValueError:
+        raise ImportServiceError(f"`{name}` is not inside the working directory `{working_dir}`") from None
+    if ".." in relative.parts:
+        raise ImportServiceError(f"`{name}` is not inside the working directory `{working_dir}`")
+    return ".".join(relative.with_suffix("").parts)
+
+
+def _only_service(module: ModuleType, target: str) -> Service:
+    """Return the service of a module that no other service of it depends on."""
+    services = {id(value): value for value in vars(module).values() if isinstance(value, Service)}
+    used = {
+        id(dependency.on)
+        for value in services.values()
+        for dependency in value.dependencies.values()
+        if dependency.on is not None
+    }
+    remaining = [value for key, value in services.items() if key not in used]
+    if len(remaining) == 1:
+        return remaining[0]
+    if remaining:
+        names = ", ".join(f"`{target}:{service.name}`" for service in remaining)
+        raise ImportServiceError(f"module `{module.__name__}` has several services, name one: {names}")
+    foreign = next((value for value in vars(module).values() if _is_upstream(value)), None)
+    if foreign is not None:
+        _checked(foreign, target)
+    raise ImportServiceError(f"module `{module.__name__}` has no service: no class in it has `@bentoml.service`")
+
+
+def _checked(found: Any, target: str) -> Service:
+    if isinstance(found, Service):
+        return found
+    if _is_upstream(found):
+        raise ImportServiceError(
+            f"`{target}` is a service of the upstream package `bentoml`, which is installed in this environment and "
+            "takes precedence over the SDK: remove `bentoml` from the service's Python packages"
+        )
+    raise ImportServiceError(f"`{target}` is not a service but an object of type `{type(found).__name__}`")
+
+
+def _is_upstream(value: Any) -> bool:
+    return any(base.__module__.partition(".")[0] == "_bentoml_sdk" for base in type(value).__mro__)

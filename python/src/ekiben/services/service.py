@@ -1,0 +1,174 @@
+"""``Service``: what ``@bentoml.service`` makes of a class."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ..apis.method import APIMethod
+from ..context import Context
+from ..exceptions import BentoMLException
+from ..unsupported import NotSupportedYet
+from .dependency import Dependency
+from .mounts import PENDING
+
+if TYPE_CHECKING:
+    from ..models.references import ModelReference
+
+logger = logging.getLogger("bentoml.serve")
+
+
+class Service:
+    """A service: the user's class, its APIs, models and configuration. Calling it makes an instance of the class."""
+
+    def __init__(
+        self,
+        name: str,
+        config: dict[str, Any] | None = None,
+        inner: type | None = None,
+        image: Any = None,
+        description: str | None = None,
+        path_prefix: str | None = None,
+        envs: list[dict[str, str]] | None = None,
+        labels: dict[str, str] | None = None,
+        models: list[Any] | None = None,
+        cmd: list[str] | None = None,
+        **old_style: Any,
+    ):
+        if inner is None or old_style:
+            raise NotSupportedYet(
+                f"bentoml.Service({', '.join(f'{key}=...' for key in old_style)})",
+                f"service `{name}` of the runner model",
+            )
+        self.name = name
+        self.config = dict(config or {})
+        self.inner = inner
+        self.image = image
+        self.description = description
+        self.path_prefix = _clean_prefix(path_prefix)
+        self.envs = list(envs or [])
+        self.labels = dict(labels or {})
+        self.cmd = cmd
+        self.bento: Any = None
+        self.models: list[ModelReference] = list(models or [])
+        self.apis: dict[str, APIMethod] = {}
+        self.dependencies: dict[str, Dependency] = {}
+        self.mount_apps: list[tuple[Any, str, str | None]] = list(getattr(inner, PENDING, []))
+        self.middlewares: list[tuple[Any, dict[str, Any]]] = []
+        self.context = Context()
+        self.working_dir = os.getcwd()
+        self._module = inner.__module__
+        self._collect_members()
+
+    def _collect_members(self) -> None:
+        """Find APIs, models and dependencies among the class's attributes, inherited ones too, by name."""
+        from ..models.model import Model
+        from ..models.references import BentoModel, ModelReference
+
+        for name in dir(self.inner):
+            value = getattr(self.inner, name, None)
+            if isinstance(value, APIMethod):
+                self.apis[name] = value
+            elif isinstance(value, Dependency):
+                self.dependencies[name] = value
+            elif isinstance(value, ModelReference):
+                self.models.append(value)
+            elif isinstance(value, Model):
+                logger.warning(
+                    "`bentoml.models.get()` as the class attribute is not recommended because it requires the model "
+                    "to exist at import time. Use `%s = BentoModel(%r)` instead.",
+                    name,
+                    str(value.tag),
+                )
+                self.models.append(BentoModel(value.tag))
+
+    def __call__(self) -> Any:
+        """Make an instance in this process, as unit tests do."""
+        from .local import AsyncCalls, SyncCalls
+
+        instance = self.inner()
+        instance.to_sync = SyncCalls(instance, self.apis)
+        instance.to_async = AsyncCalls(instance, self.apis)
+        instance.bento_service = self
+        return instance
+
+    def __repr__(self) -> str:
+        return f"<Service name={self.name!r}>"
+
+    @property
+    def doc(self) -> str:
+        """What the service says about itself."""
+        import inspect
+
+        return self.description or inspect.cleandoc(self.inner.__doc__ or "") or f"Service {self.name}."
+
+    @property
+    def threads(self) -> int:
+        """How many synchronous calls one worker runs at a time."""
+        threads = self.config.get("threads", 1)
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise BentoMLException(f"`threads` of service `{self.name}` must be an integer above 0, not {threads!r}")
+        return threads
+
+    @property
+    def has_async_api(self) -> bool:
+        """Whether any API runs on the event loop."""
+        return any(method.is_async for method in self.apis.values())
+
+    @cached_property
+    def import_string(self) -> str:
+        """``module:attribute`` of the service in the module that defines it."""
+        module = sys.modules.get(self._module)
+        for name, value in vars(module).items() if module else ():
+            if value is self:
+                return f"{self._module}:{name}"
+        raise BentoMLException(f"service `{self.name}` must be assigned to a variable of its module to be served")
+
+    def all_services(self) -> dict[str, Service]:
+        """Return this service and those it depends on, by name."""
+        services = {self.name: self}
+        for dependency in self.dependencies.values():
+            if dependency.on is not None:
+                services.update(dependency.on.all_services())
+        return services
+
+    def full_route(self, method: APIMethod) -> str:
+        """Return the path under which clients call an API."""
+        return self.prefixed(method.route)
+
+    def prefixed(self, path: str) -> str:
+        """Return ``path`` under the service's prefix."""
+        return f"{self.path_prefix}{path}"
+
+    def schema(self) -> dict[str, Any]:
+        """Return the document ``/schema.json``."""
+        from ..apis.schema import service_schema
+
+        return service_schema(self)
+
+    def openapi_spec(self, bento_version: str | None = None) -> dict[str, Any]:
+        """Return the document ``/docs.json``."""
+        from ..apis.openapi import service_openapi
+
+        return service_openapi(self, bento_version)
+
+    def mount_asgi_app(self, app: Any, path: str = "/", name: str | None = None) -> None:
+        """Mount an ASGI application; refused when the service is described."""
+        self.mount_apps.append((app, path, name))
+
+    def mount_wsgi_app(self, app: Any, path: str = "/", name: str | None = None) -> None:
+        """Mount a WSGI application; refused when the service is described."""
+        self.mount_apps.append((app, path, name))
+
+    def add_asgi_middleware(self, middleware_cls: Any, **options: Any) -> None:
+        """Add a middleware; refused when the service is described."""
+        self.middlewares.append((middleware_cls, options))
+
+
+def _clean_prefix(prefix: str | None) -> str:
+    """Return a prefix with a leading slash and without a trailing one; an empty one stays empty."""
+    stripped = (prefix or "").strip("/")
+    return f"/{stripped}" if stripped else ""

@@ -1,0 +1,74 @@
+"""``python -m ekiben.worker``: the command line of a worker."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import _ekiben_bentoml
+
+from .channel import Channel
+from .logs import send_logs_to
+from .session import Session, Settings, StartFailure
+
+
+class StoppedBeforeReady(BaseException):
+    """SIGTERM came while the service was being started; there is nothing to drain yet."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a worker; return its exit status."""
+    options = _parser().parse_args(arguments)
+    if options.target is None and options.bento is None:
+        _parser().error("one of --target and --bento is needed")
+    # The front decides when to stop: Ctrl-C reaches the whole process group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop_before_ready)
+    working_dir = (Path(options.bento, "src") if options.bento else options.working_dir).resolve()
+    settings = Settings(
+        worker_id=options.worker_id,
+        target=options.target,
+        working_dir=working_dir,
+        bento=Path(options.bento).resolve() if options.bento else None,
+    )
+    sock = socket.socket(fileno=options.fd)
+    sock.set_inheritable(False)  # a child of user code must not keep the connection open
+    channel = Channel(sock)
+    send_logs_to(channel)
+    # Not every Python runs `.pth` files where the SDK lies.
+    _ekiben_bentoml.install()
+    try:
+        if working_dir.is_dir():
+            os.chdir(working_dir)
+        Session(channel, settings).run()
+    except StartFailure as failure:
+        channel.send(failure.frame())
+        channel.close()
+        return 1
+    except StoppedBeforeReady:
+        channel.close()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ekiben.worker", description="Run one worker of a service.")
+    parser.add_argument("--fd", type=int, required=True, help="descriptor of the socket to the front")
+    parser.add_argument("--worker-id", type=int, required=True, help="number of this worker, from 1")
+    parser.add_argument("--target", help="import string of the service")
+    parser.add_argument("--working-dir", type=Path, default=Path(), help="directory of the user's source")
+    parser.add_argument("--bento", help="directory with a bento.yaml, instead of a target")
+    return parser
+
+
+def _stop_before_ready(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise StoppedBeforeReady
+
+
+if __name__ == "__main__":
+    sys.exit(main())

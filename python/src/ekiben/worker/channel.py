@@ -1,0 +1,168 @@
+"""``Channel``: the worker's end of the socket. Any thread may send; frames are read on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections import deque
+from typing import Any, Callable
+
+from .frames import Body, Frame, FrameReader, ProtocolError, encode_frame
+
+# Streams wait while more than this is unsent: a slow client must not fill the worker's memory.
+HIGH_WATER = 1 << 20
+# How many buffers one system call takes; far below the system's limit of 1024.
+BUFFERS_PER_CALL = 64
+
+
+class Channel:
+    """Frames over a connected socket.
+
+    A thread that sends writes to the socket itself: waking the loop for it would cost more than the write. Only
+    what the socket does not take at once is left to the loop.
+    """
+
+    def __init__(self, sock: socket.socket):
+        self._socket = sock
+        self._socket.setblocking(True)
+        self._lock = threading.Lock()
+        self._space = threading.Condition(self._lock)
+        self._pending: deque[memoryview] = deque()
+        self._pending_bytes = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reader: FrameReader | None = None
+        self._on_close: Callable[[str | None], None] = lambda reason: None
+        self.closed = False
+
+    def attach(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_frame: Callable[[Frame], None],
+        on_close: Callable[[str | None], None],
+    ) -> None:
+        """Begin to read on ``loop``. ``on_close`` gets the reason, None for an end of file."""
+        self._socket.setblocking(False)
+        self._loop = loop
+        self._reader = FrameReader(on_frame)
+        self._on_close = on_close
+        loop.add_reader(self._socket.fileno(), self._readable)
+
+    def send(self, header: dict[str, Any], body: Body = b"") -> None:
+        """Send a frame; never blocks once attached. On a closed channel nothing happens: nobody is left to tell."""
+        buffers = encode_frame(header, body)
+        with self._lock:
+            if self.closed:
+                return
+            if self._loop is None:
+                for buffer in buffers:
+                    self._socket.sendall(buffer)
+                return
+            was_idle = not self._pending
+            self._pending.extend(memoryview(buffer).cast("B") for buffer in buffers)
+            self._pending_bytes += sum(len(buffer) for buffer in buffers)
+            if was_idle and self._write():
+                self._loop.call_soon_threadsafe(self._watch)
+
+    def wait_for_space(self) -> None:
+        """Block the calling thread while too much is unsent."""
+        with self._space:
+            while self._pending_bytes > HIGH_WATER and not self.closed:
+                self._space.wait()
+
+    async def space(self) -> None:
+        """Wait while too much is unsent."""
+        await self._until(HIGH_WATER)
+
+    async def flushed(self) -> None:
+        """Wait until everything is sent."""
+        await self._until(0)
+
+    def close(self) -> None:
+        """Close the socket; what is unsent is lost."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            if self._loop is not None:
+                self._loop.remove_reader(self._socket.fileno())
+                self._loop.remove_writer(self._socket.fileno())
+            self._socket.close()
+            self._pending.clear()
+            self._pending_bytes = 0
+            self._space.notify_all()
+        self._wake()
+
+    async def _until(self, limit: int) -> None:
+        while not self.closed:
+            with self._lock:
+                if self._pending_bytes <= limit:
+                    return
+                future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiting.append(future)
+            await future
+
+    def _readable(self) -> None:
+        reader = self._reader
+        if reader is None or self.closed:
+            return
+        try:
+            count = self._socket.recv_into(reader.buffer())
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            count = 0
+        if not count:
+            self._lost(None)
+            return
+        try:
+            reader.filled(count)
+        except ProtocolError as error:
+            self._lost(str(error))
+
+    def _lost(self, reason: str | None) -> None:
+        self.close()
+        self._on_close(reason)
+
+    def _write(self) -> bool:
+        """Write what the socket takes; True when something is left. The lock is held."""
+        while self._pending:
+            buffers = [self._pending[i] for i in range(min(len(self._pending), BUFFERS_PER_CALL))]
+            try:
+                count = self._socket.sendmsg(buffers)
+            except (BlockingIOError, InterruptedError):
+                return True
+            except OSError:
+                # The front is gone. The reader will see the end of file and stop the worker.
+                self._pending.clear()
+                self._pending_bytes = 0
+                return False
+            self._pending_bytes -= count
+            while count:
+                first = self._pending[0]
+                if len(first) > count:
+                    self._pending[0] = first[count:]
+                    break
+                count -= len(first)
+                self._pending.popleft()
+        return False
+
+    def _watch(self) -> None:
+        if self._loop is not None and not self.closed:
+            self._loop.add_writer(self._socket.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        with self._space:
+            more = self._write()
+            if not more and self._loop is not None:
+                self._loop.remove_writer(self._socket.fileno())
+            self._space.notify_all()
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)

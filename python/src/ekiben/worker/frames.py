@@ -1,0 +1,146 @@
+"""Frames of the worker protocol: a length prefix, a JSON header, a body."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any, Callable, Union
+
+Body = Union[bytes, bytearray, memoryview]
+
+PROTOCOL = 1
+# `u32` header length, `u64` body length, little-endian.
+PREFIX = struct.Struct("<IQ")
+MAX_HEADER = 1 << 20
+MAX_BODY = 4 << 30
+# One read of the socket; frames of small calls arrive several at a time.
+READ_SIZE = 256 * 1024
+# Joining a small body to its header costs less than a second buffer in the system call.
+JOIN_BELOW = 64 * 1024
+
+TO_WORKER = frozenset({"call", "cancel", "probe", "metrics", "drain"})
+FROM_WORKER = frozenset({"describe", "ready", "failed", "reply", "stream", "chunk", "end", "probed", "measured", "log"})
+
+
+class ProtocolError(Exception):
+    """The other side sent what the protocol does not allow; the socket is closed."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One message."""
+
+    header: dict[str, Any]
+    body: Body = b""
+
+    @property
+    def type(self) -> str:
+        """What kind of message it is."""
+        return self.header["type"]
+
+
+def encode_frame(header: dict[str, Any], body: Body = b"") -> list[Body]:
+    """Return the buffers to write; a large body is not copied."""
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    if len(text) > MAX_HEADER:
+        raise ProtocolError(f"header of {len(text)} bytes is over the limit of {MAX_HEADER}")
+    if len(body) > MAX_BODY:
+        raise ProtocolError(f"body of {len(body)} bytes is over the limit of {MAX_BODY}")
+    head = PREFIX.pack(len(text), len(body)) + text
+    if len(body) < JOIN_BELOW:
+        return [head + body] if body else [head]
+    return [head, body]
+
+
+class FrameReader:
+    """Cuts what arrives into frames. Large bodies are read straight into their own buffer.
+
+    ``buffer`` is where the next bytes go, ``filled`` tells how many came.
+    """
+
+    def __init__(self, on_frame: Callable[[Frame], None], types: frozenset[str] = TO_WORKER):
+        self._on_frame = on_frame
+        self._types = types
+        self._space = bytearray(READ_SIZE)
+        self._start = self._end = 0
+        self._header: dict[str, Any] | None = None
+        self._body: bytearray | None = None
+        self._body_filled = 0
+
+    def buffer(self) -> memoryview:
+        """Return the memory that the next bytes are to be read into."""
+        if self._body is not None:
+            return memoryview(self._body)[self._body_filled :]
+        return memoryview(self._space)[self._end :]
+
+    def filled(self, count: int) -> None:
+        """Take note of ``count`` new bytes, and pass on the frames that they complete."""
+        if self._body is not None:
+            self._body_filled += count
+            if self._body_filled < len(self._body):
+                return
+            body, self._body = self._body, None
+            self._deliver(body)
+        else:
+            self._end += count
+        while self._parse():
+            pass
+        self._make_room()
+
+    def _parse(self) -> bool:
+        """Take one frame out of the space; False when more bytes are needed."""
+        available = self._end - self._start
+        if available < PREFIX.size:
+            return False
+        header_length, body_length = PREFIX.unpack_from(self._space, self._start)
+        if not 1 <= header_length <= MAX_HEADER:
+            raise ProtocolError(f"header length {header_length} is not between 1 and {MAX_HEADER}")
+        if body_length > MAX_BODY:
+            raise ProtocolError(f"body length {body_length} is over the limit of {MAX_BODY}")
+        body_start = self._start + PREFIX.size + header_length
+        if body_start > self._end:
+            self._reserve(PREFIX.size + header_length)
+            return False
+        if self._header is None:
+            self._header = self._parse_header(body_start - header_length, body_start)
+        body_end = body_start + body_length
+        if body_end <= self._end:
+            self._start = body_end
+            self._deliver(bytes(memoryview(self._space)[body_start:body_end]) if body_length else b"")
+            return True
+        # The body goes on after what has been read: give it its own buffer, of which the first part is here.
+        self._body = bytearray(body_length)
+        self._body_filled = self._end - body_start
+        self._body[: self._body_filled] = memoryview(self._space)[body_start : self._end]
+        self._start = self._end = 0
+        return False
+
+    def _parse_header(self, start: int, end: int) -> dict[str, Any]:
+        try:
+            header = json.loads(self._space[start:end])
+        except ValueError as error:
+            raise ProtocolError(f"header is not JSON: {error}") from error
+        if not isinstance(header, dict):
+            raise ProtocolError("header is not a JSON object")
+        if header.get("type") not in self._types:
+            raise ProtocolError(f"unknown frame type {header.get('type')!r}")
+        return header
+
+    def _deliver(self, body: Body) -> None:
+        header, self._header = self._header, None
+        self._on_frame(Frame(header or {}, body))
+
+    def _make_room(self) -> None:
+        """Move what is left to the beginning of the space when the space is used up."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif len(self._space) - self._end < READ_SIZE // 4:
+            self._reserve(0)
+
+    def _reserve(self, size: int) -> None:
+        left = self._space[self._start : self._end]
+        if size + READ_SIZE // 4 > len(self._space):
+            self._space = bytearray(size + READ_SIZE)
+        self._space[: len(left)] = left
+        self._start, self._end = 0, len(left)

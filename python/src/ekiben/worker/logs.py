@@ -1,0 +1,44 @@
+"""Log lines of the worker, sent to the front."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .channel import Channel
+
+# The loggers of the SDK, and the one that user code is told to use.
+LOGGERS = ("bentoml", "ekiben")
+
+
+class FrontHandler(logging.Handler):
+    """Turns log records into ``log`` frames."""
+
+    def __init__(self, channel: Channel):
+        super().__init__(logging.INFO)
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send the record, with its traceback if it has one."""
+        try:
+            self._channel.send({"type": "log", "level": _level(record.levelno), "message": self.format(record)})
+        except Exception:
+            self.handleError(record)
+
+
+def send_logs_to(channel: Channel) -> None:
+    """Send the SDK's log lines to the front instead of the worker's standard error."""
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.addHandler(FrontHandler(channel))
+        logger.propagate = False
+
+
+def _level(number: int) -> str:
+    if number >= logging.ERROR:
+        return "error"
+    if number >= logging.WARNING:
+        return "warning"
+    return "info" if number >= logging.INFO else "debug"

@@ -1,0 +1,262 @@
+"""``Session``: a worker's life, from the import of the user's module to its exit."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import logging
+import signal
+import traceback
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..context import server_context
+from ..models.home import serve_bento
+from ..services.current import set_current_service
+from ..services.hooks import DEPLOYMENT, SHUTDOWN, STARTUP, find_hooks
+from ..services.loader import import_service
+from ..services.service import Service
+from ..unsupported import NotSupportedYet
+from .bento import ServedBento
+from .channel import Channel
+from .frames import Frame
+
+logger = logging.getLogger("bentoml.serve")
+
+# After the front is gone nobody waits for the answers of synchronous calls; they get a moment, so that shutdown
+# hooks do not pull resources from under them, then the process exits.
+ORPHAN_GRACE_SECONDS = 5.0
+# The front reads all the time; what it has not read after this long it never will.
+FLUSH_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The command line of the worker."""
+
+    worker_id: int
+    target: str | None
+    working_dir: Path
+    bento: Path | None = None
+
+
+class StartFailure(Exception):
+    """The worker cannot serve; ``stage`` tells how far it came."""
+
+    def __init__(self, stage: str, cause: BaseException):
+        super().__init__(stage)
+        self.stage = stage
+        self.cause = cause
+
+    def frame(self) -> dict[str, Any]:
+        """Return the ``failed`` frame."""
+        text = " ".join(str(self.cause).split())
+        return {
+            "type": "failed",
+            "stage": self.stage,
+            "message": f"{type(self.cause).__name__}: {text}" if text else type(self.cause).__name__,
+            "detail": "".join(traceback.format_exception(type(self.cause), self.cause, self.cause.__traceback__)),
+        }
+
+
+class Session:
+    """One worker."""
+
+    def __init__(self, channel: Channel, settings: Settings):
+        self._channel = channel
+        self._settings = settings
+        self._bento: ServedBento | None = None
+        self._instance: Any = None
+        self._stop: asyncio.Event
+        self._orphaned = False
+
+    def run(self) -> None:
+        """Live; raises ``StartFailure`` when the worker never became ready."""
+        service = self._describe()
+        _run_stage("models", lambda: [reference.__get__(self, Session) for reference in service.models])
+        asyncio.run(self._serve(service))
+
+    def _describe(self) -> Service:
+        """Import the user's module and tell the front what it has."""
+        server_context.worker_index = self._settings.worker_id
+        server_context.service_type = "entry_service"
+        service, import_string = _run_stage("import", self._import)
+        server_context.service_name = service.name
+        server_context.service_routes = [service.full_route(method) for method in service.apis.values()]
+        _run_stage("describe", partial(self._send_description, service, import_string))
+        return service
+
+    def _import(self) -> tuple[Service, str]:
+        settings = self._settings
+        target, working_dir = settings.target, settings.working_dir
+        if settings.bento is not None:
+            self._bento = ServedBento.read(settings.bento)
+            target, working_dir = self._bento.target, self._bento.working_dir
+            server_context.bento_name = self._bento.name
+            server_context.bento_version = self._bento.version
+            serve_bento(self._bento.models_dir, self._bento.aliases)
+        if target is None:
+            raise ValueError("neither a target nor a bento is given")
+        service = import_service(target, working_dir)
+        if self._bento is not None:
+            self._bento.pin_models(service)
+            service.bento = self._bento
+        return service, target if ":" in target and not target.endswith(".py") else service.import_string
+
+    def _send_description(self, service: Service, import_string: str) -> None:
+        from .description import apply_envs, describe_frame
+
+        frame = describe_frame(service, import_string, self._bento.version if self._bento else None)
+        apply_envs(service)
+        self._channel.send(frame)
+
+    async def _serve(self, service: Service) -> None:
+        from .calls import Calls
+
+        loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        await self._start(service)
+        calls = Calls(service, self._instance, self._channel, loop)
+        probes = Probes(self._instance, self._channel)
+        handlers = {
+            "call": calls.begin,
+            "cancel": lambda frame: calls.cancel(frame.header["id"]),
+            "probe": lambda frame: probes.begin(loop, frame),
+            "metrics": lambda frame: probes.measure(loop, frame),
+            "drain": lambda frame: self._stop.set(),
+        }
+        gc.collect()
+        gc.freeze()  # what exists now stays: no full collection needs to look at it again
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        self._channel.send({"type": "ready"})
+        self._channel.attach(loop, lambda frame: handlers[frame.type](frame), self._front_is_gone)
+        await self._stop.wait()
+        await self._finish(calls, probes)
+
+    async def _start(self, service: Service) -> None:
+        """Run the hooks before serving and construct the service, on the loop: user code may use it."""
+        try:
+            if self._settings.worker_id == 1:
+                await _run_hooks(service.inner, service.inner, DEPLOYMENT)
+            self._instance = service()
+        except Exception as error:
+            raise StartFailure("init", error) from error
+        set_current_service(self._instance)
+        try:
+            await _run_hooks(service.inner, self._instance, STARTUP)
+        except Exception as error:
+            raise StartFailure("startup", error) from error
+
+    def _front_is_gone(self, reason: str | None) -> None:
+        if reason is not None:
+            logger.error("closing the connection to the front: %s", reason)
+        self._orphaned = True
+        self._stop.set()
+
+    async def _finish(self, calls: Any, probes: Probes) -> None:
+        if self._orphaned:
+            calls.cancel_all()
+            await _at_most(ORPHAN_GRACE_SECONDS, calls.finished())
+        else:
+            await calls.finished()
+        await _at_most(FLUSH_SECONDS, probes.finished())
+        try:
+            await _run_hooks(type(self._instance), self._instance, SHUTDOWN)
+        except Exception:
+            logger.exception("a shutdown hook failed")
+        await _at_most(FLUSH_SECONDS, self._channel.flushed())
+        set_current_service(None)
+        self._channel.close()
+
+
+class Probes:
+    """Health checks and metrics: what the front asks about the instance itself."""
+
+    METHODS = {  # noqa: RUF012 (a table)
+        "ready": ("__is_ready__", "Service is not ready because .__is_ready__() returns False."),
+        "alive": ("__is_alive__", "Service is dead because .__is_alive__() returns False."),
+    }
+
+    def __init__(self, instance: Any, channel: Channel):
+        self._instance = instance
+        self._channel = channel
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, loop: asyncio.AbstractEventLoop, frame: Frame) -> None:
+        """Answer a ``probe``."""
+        self._start(loop, self._probe(frame.header["id"], frame.header.get("what", "ready")))
+
+    def measure(self, loop: asyncio.AbstractEventLoop, frame: Frame) -> None:
+        """Answer a ``metrics``."""
+        self._start(loop, self._measure(frame.header["id"]))
+
+    async def finished(self) -> None:
+        """Wait for the answers under way."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def _start(self, loop: asyncio.AbstractEventLoop, work: Any) -> None:
+        task = loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _probe(self, probe_id: int, what: str) -> None:
+        name, refusal = self.METHODS[what if what in self.METHODS else "ready"]
+        check = getattr(self._instance, name, None)
+        try:
+            ok = True if check is None else bool(await _off_loop(check))
+            message = None if ok else refusal
+        except Exception as error:
+            logger.exception("%s failed", name)
+            ok, message = False, f"{name} raised {type(error).__name__}: {error}"
+        self._channel.send({"type": "probed", "id": probe_id, "ok": ok, "message": message})
+
+    async def _measure(self, measure_id: int) -> None:
+        from .metrics import user_metrics
+
+        try:
+            text = await _off_loop(user_metrics)
+            process = getattr(self._instance, "__metrics__", None)
+            if process is not None:
+                text = await _off_loop(partial(process, text))
+        except Exception:
+            logger.exception("collecting metrics failed")
+            text = ""
+        self._channel.send({"type": "measured", "id": measure_id}, text.encode("utf-8"))
+
+
+def _run_stage(stage: str, work: Any) -> Any:
+    """Run a part of the start; what it raises becomes the failure of that stage."""
+    try:
+        return work()
+    except NotSupportedYet as error:
+        # Found on import already, it still tells about the service, not about the import.
+        raise StartFailure("describe" if stage == "import" else stage, error) from error
+    except (Exception, SystemExit) as error:
+        raise StartFailure(stage, error) from error
+
+
+async def _run_hooks(cls: type, instance: Any, mark: str) -> None:
+    for name in find_hooks(cls, mark):
+        logger.info("Running %s hook: %s", mark.strip("_").split("_")[1], name)
+        result = getattr(instance, name)()
+        if inspect.isawaitable(result):
+            await result
+
+
+async def _off_loop(function: Any) -> Any:
+    """Call a function in a thread, or await it when it is asynchronous."""
+    inner = function.func if isinstance(function, partial) else function
+    if inspect.iscoroutinefunction(inner):
+        return await function()
+    return await asyncio.get_running_loop().run_in_executor(None, function)
+
+
+async def _at_most(seconds: float, work: Any) -> None:
+    try:
+        await asyncio.wait_for(work, seconds)
+    except asyncio.TimeoutError:
+        logger.warning("gave up waiting after %s seconds", seconds)
