@@ -1,1 +1,5 @@
-//! Integration tests.
+//! Integration tests: one binary, one module per subject. `tests/README.md` says how to write and run them.
+
+mod house;
+mod layering;
+mod support;
