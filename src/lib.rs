@@ -1,1 +1,4 @@
-//! Packs BentoML services into container images, and serves them.
+//! Packs `BentoML` services into container images, and serves them.
+
+pub mod env;
+pub mod serve;

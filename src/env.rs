@@ -1,0 +1,70 @@
+//! The process's environment, read once and passed down as a value.
+//!
+//! Nothing else reads environment variables, so that two servers or two builds can run in one test process.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+/// The environment variables a run was started with.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl Environment {
+    /// Reads the variables of this process.
+    pub fn of_process() -> Self {
+        Self { variables: std::env::vars_os().collect() }
+    }
+
+    /// Returns a variable's value; unset, empty and not UTF-8 are all `None`.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.variables
+            .get(OsStr::new(name))
+            .and_then(|value| value.to_str())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// Returns a variable's value as a path; unset and empty are `None`.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.variables.get(OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from)
+    }
+
+    /// Tells whether a variable is set to something that means yes (`1`, `true`, `yes`, `on`).
+    pub fn is_on(&self, name: &str) -> bool {
+        self.text(name)
+            .is_some_and(|value| ["1", "true", "yes", "on"].iter().any(|yes| value.eq_ignore_ascii_case(yes)))
+    }
+
+    /// Sets a variable in this value; the process's own environment is not touched.
+    pub fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        self.variables.insert(name.into(), value.into());
+    }
+
+    /// Iterates over all variables, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+}
+
+impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        Self { variables: pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_is_unset_and_yes_has_several_spellings() {
+        let environment: Environment = [("EMPTY", ""), ("A", "True"), ("B", "0")].into_iter().collect();
+        assert_eq!(environment.text("EMPTY"), None);
+        assert_eq!(environment.text("ABSENT"), None);
+        assert!(environment.is_on("A"));
+        assert!(!environment.is_on("B"));
+        assert_eq!(environment.path("A"), Some(PathBuf::from("True")));
+    }
+}
