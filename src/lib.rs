@@ -1,7 +1,4 @@
-//! Packs BentoML services into container images, and serves them.
-//!
-//! A **bentofile** is resolved into exact inputs, planned into layers, packed, assembled into an **image**, and
-//! written to a **destination**. The map of the modules is `docs/architecture.md`.
+
 
 pub mod bentofile;
 pub mod build_time;
@@ -14,6 +11,7 @@ pub mod process;
 pub mod pydeps;
 pub mod report;
 pub mod resolve;
+pub mod serve;
 pub mod store;
 pub mod tag;
 pub mod transport;

@@ -1,3 +1,1 @@
-//! The `ekiben` command.
-
 fn main() {}

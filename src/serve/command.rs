@@ -1,0 +1,187 @@
+//! The command line of `ekiben-serve`, and the options that `ekiben serve` shares with it.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser};
+use serde_json::Number;
+
+use super::error::{ServeError, chain};
+use super::settings::{FirstFailure, Mode, Settings};
+use super::target::Target;
+use super::worker::message::Level;
+use crate::env::Environment;
+
+/// Words that mean serving, as upstream has them.
+const SERVE_WORDS: [&str; 2] = ["serve", "serve-http"];
+
+/// The options of serving.
+#[derive(Args, Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub struct ServeArgs {
+    /// A bento's directory, a project's directory, or a service: `module:Class` [default: .]
+    pub target: Option<String>,
+    /// The port to listen on [default: 3000] [env: `BENTOML_PORT`]
+    #[arg(short, long)]
+    pub port: Option<u16>,
+    /// The IP address to listen on [default: 0.0.0.0] [env: `BENTOML_HOST`]
+    #[arg(long)]
+    pub host: Option<String>,
+    /// The directory that the service is imported in [default: the target's]
+    #[arg(long, value_name = "DIR")]
+    pub working_dir: Option<PathBuf>,
+    /// Seconds until a request is answered with 504
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<Number>,
+    /// Seconds that a shutdown waits for requests [default: as long as they take]
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout_graceful_shutdown: Option<u64>,
+    /// Seconds that an idle connection is kept [default: 5]
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout_keep_alive: Option<u64>,
+    /// Connections that the kernel keeps for the server [default: 2048]
+    #[arg(long, value_name = "N")]
+    pub backlog: Option<u32>,
+    /// Runs one worker that keeps the terminal, for a debugger
+    #[arg(long, conflicts_with = "production")]
+    pub development: bool,
+    /// Has no effect: it is the default
+    #[arg(long, hide = true)]
+    pub production: bool,
+    /// The Python interpreter of the workers [default: python3]
+    #[arg(long, value_name = "PATH")]
+    pub python: Option<PathBuf>,
+    /// Logs errors only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Logs everything
+    #[arg(long, visible_alias = "debug", conflicts_with = "quiet")]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "ekiben-serve", version, about = "Serves a BentoML service")]
+#[command(override_usage = "ekiben-serve [serve|serve-http] [OPTIONS] [TARGET]")]
+struct CommandLine {
+    #[command(flatten)]
+    arguments: ServeArgs,
+}
+
+impl ServeArgs {
+    /// Completes the options with the environment; `target` is what was found for the option's text.
+    pub fn settings(&self, target: Target, environment: Environment) -> Result<Settings, ServeError> {
+        let host = self.host.as_deref().or_else(|| environment.text("BENTOML_HOST"));
+        let host = host.map(|host| host.parse().map_err(|_| ServeError::Host { host: host.to_owned() }));
+        let defaults = Settings::new(target, Environment::default());
+        let is_contained = environment.is_on("BENTOML_CONTAINERIZED");
+        Ok(Settings {
+            host: host.transpose()?,
+            port: self.port.map_or_else(|| port(&environment), |port| Ok(Some(port)))?,
+            python: self.python.clone().unwrap_or(defaults.python),
+            timeout: self.timeout.clone(),
+            graceful_shutdown: self.timeout_graceful_shutdown.map(Duration::from_secs),
+            keep_alive: self.timeout_keep_alive.map_or(defaults.keep_alive, Duration::from_secs),
+            backlog: self.backlog,
+            mode: if self.development { Mode::Development } else { Mode::Production },
+            first_failure: if is_contained { FirstFailure::Exit } else { FirstFailure::Retry },
+            log_level: self.log_level(&environment),
+            target: defaults.target,
+            sdk_path: defaults.sdk_path,
+            environment,
+        })
+    }
+
+    /// Finds the target where no bento store is at hand: a directory or an import string.
+    pub fn locate(&self) -> Result<Target, ServeError> {
+        let text = self.target.as_deref().unwrap_or(".");
+        let working_dir = self.working_dir.as_deref();
+        let found = Target::locate(text, working_dir)?;
+        Ok(found.unwrap_or_else(|| Target::import(text, working_dir)))
+    }
+
+    fn log_level(&self, environment: &Environment) -> Level {
+        if self.quiet || (!self.verbose && environment.is_on("BENTOML_QUIET")) {
+            return Level::Error;
+        }
+        if self.verbose || environment.is_on("BENTOML_DEBUG") { Level::Debug } else { Level::Info }
+    }
+}
+
+/// Runs the program `ekiben-serve`; as the entrypoint of an image also any other command.
+pub fn main(arguments: impl Iterator<Item = OsString>, environment: &Environment) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.skip(1).collect();
+    let ended = match choose(&arguments, environment) {
+        Choice::Serve(options) => match CommandLine::try_parse_from(with_name(options)) {
+            Ok(CommandLine { arguments }) => serve(arguments, environment),
+            Err(error) => {
+                // Help goes to standard output, mistakes to standard error; there is nowhere to report more.
+                let _ = error.print();
+                return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            }
+        },
+        Choice::Run(command) => Err(run(command)),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+enum Choice<'a> {
+    Serve(&'a [OsString]),
+    Run(&'a [OsString]),
+}
+
+/// Tells serving from other commands, as upstream's entrypoint script does (build contract 8.7).
+fn choose<'a>(arguments: &'a [OsString], environment: &Environment) -> Choice<'a> {
+    let is_entrypoint = bento_path(environment).is_some();
+    match arguments.first().and_then(|first| first.to_str()) {
+        Some(word) if SERVE_WORDS.contains(&word) => Choice::Serve(&arguments[1..]),
+        Some(word) if is_entrypoint && !word.starts_with('-') => Choice::Run(arguments),
+        _ => Choice::Serve(arguments),
+    }
+}
+
+fn serve(mut arguments: ServeArgs, environment: &Environment) -> Result<(), ServeError> {
+    if arguments.target.is_none() {
+        arguments.target = bento_path(environment).map(str::to_owned);
+    }
+    let target = arguments.locate()?;
+    super::run(arguments.settings(target, environment.clone())?)
+}
+
+fn run(command: &[OsString]) -> ServeError {
+    let (program, arguments) =
+        command.split_first().map_or((OsString::new(), [].as_slice()), |(p, a)| (p.clone(), a));
+    let source = std::process::Command::new(&program).args(arguments).exec();
+    ServeError::Exec { command: program.to_string_lossy().into_owned(), source }
+}
+
+/// Returns the bento of the image that this is the entrypoint of.
+fn bento_path(environment: &Environment) -> Option<&str> {
+    environment.text("BENTO_PATH").filter(|_| environment.is_on("BENTOML_CONTAINERIZED"))
+}
+
+/// `PORT` is what platforms set; it wins over the image's own `BENTOML_PORT`.
+fn port(environment: &Environment) -> Result<Option<u16>, ServeError> {
+    let found =
+        ["PORT", "BENTOML_PORT"].iter().find_map(|variable| Some((*variable, environment.text(variable)?)));
+    let Some((variable, text)) = found else { return Ok(None) };
+    text.trim().parse().map(Some).map_err(|_| ServeError::Port { variable, found: text.to_owned() })
+}
+
+fn with_name(options: &[OsString]) -> impl Iterator<Item = OsString> {
+    std::iter::once(OsString::from("ekiben-serve")).chain(options.iter().cloned())
+}
+
+fn report(error: &ServeError) {
+    use std::io::Write;
+    // There is nowhere to report that this cannot be written.
+    let _ = writeln!(std::io::stderr(), "Error: [serve] `serve` failed: {}", chain(error));
+}

@@ -1,0 +1,65 @@
+//! The service's configuration: defaults, the decorator's arguments, the configuration file, overrides, flags.
+
+pub mod layers;
+pub mod service;
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+pub use layers::Layers;
+pub use service::{AccessLog, Buckets, Cors, ServiceConfig};
+
+/// A configuration that cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// `BENTOML_CONFIG` names a file that cannot be read.
+    #[error("cannot read the configuration file `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// `BENTOML_CONFIG` names a file of another kind.
+    #[error("the configuration file `{}` must end in `.yaml` or `.yml`", path.display())]
+    Extension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The configuration file is not YAML.
+    #[error("cannot understand the configuration file `{}`", path.display())]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<serde_yaml::Error>,
+    },
+    /// `BENTOML_CONFIG_OVERRIDES` is not JSON.
+    #[error("cannot understand `BENTOML_CONFIG_OVERRIDES`")]
+    Json(#[source] serde_json::Error),
+    /// `BENTOML_CONFIG_OPTIONS` has a word that is not `key=value`.
+    #[error("`{word}` in `BENTOML_CONFIG_OPTIONS` is not of the form `key=value`")]
+    Option {
+        /// The word.
+        word: String,
+    },
+    /// A part of the configuration that should be a map is not.
+    #[error("invalid configuration: `{key}` must be a map, but is `{found}`")]
+    NotAMap {
+        /// The key.
+        key: String,
+        /// What it is.
+        found: String,
+    },
+    /// A value of a wrong kind or outside its limits.
+    #[error("invalid configuration: `{key}` must be {expected}, but is `{found}`")]
+    Value {
+        /// The key.
+        key: String,
+        /// What it should be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+}

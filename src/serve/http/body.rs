@@ -1,0 +1,119 @@
+//! Bodies: of requests as they are read, of answers as they are sent.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use thiserror::Error;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::exchange::Exchange;
+use crate::serve::payload::Payload;
+use crate::serve::worker::pool::Hold;
+use crate::serve::worker::stream::{Chunks, StreamError};
+
+/// A request's body that was not read to its end.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// It is longer than allowed.
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// The client stopped, or what it sent is not HTTP.
+    #[error("cannot read the body")]
+    Broken(#[source] hyper::Error),
+}
+
+/// Reads a request's body.
+pub async fn read(mut body: Incoming, limit: u64) -> Result<Payload, ReadError> {
+    let mut payload = Payload::default();
+    if body.size_hint().lower() > limit {
+        return Err(ReadError::TooLarge { limit });
+    }
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(ReadError::Broken)?.into_data() {
+            payload.push(data);
+        }
+        if payload.length() > limit {
+            return Err(ReadError::TooLarge { limit });
+        }
+    }
+    Ok(payload)
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum Body {
+    /// All of it.
+    Whole(Option<Bytes>),
+    /// Pieces as the worker yields them; an error aborts the connection.
+    Streamed(Box<Streamed>),
+}
+
+/// A streamed body, and what is to be done at its end.
+#[derive(Debug)]
+pub struct Streamed {
+    /// The pieces.
+    pub chunks: Chunks,
+    /// Cancels the call when the client leaves.
+    pub hold: Hold,
+    /// Its place among the requests that are taken at a time.
+    pub permit: Option<OwnedSemaphorePermit>,
+    /// Measured and logged at the end.
+    pub exchange: Option<Exchange>,
+}
+
+impl Body {
+    /// Makes a body of known length.
+    pub fn whole(bytes: Bytes) -> Self {
+        Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+
+    /// Returns the length, where it is known.
+    pub fn length(&self) -> Option<usize> {
+        match self {
+            Self::Whole(bytes) => Some(bytes.as_ref().map_or(0, Bytes::len)),
+            Self::Streamed(_) => None,
+        }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streamed(streamed) => streamed.poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length().map_or_else(SizeHint::default, |length| SizeHint::with_exact(length as u64))
+    }
+}
+
+impl Streamed {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let item = ready!(self.chunks.poll_next(context));
+        if !matches!(item, Some(Ok(_))) {
+            self.hold.release();
+            if let (None, Some(exchange)) = (&item, self.exchange.take()) {
+                exchange.finish();
+            }
+        }
+        Poll::Ready(item.map(|item| item.map(Frame::data)))
+    }
+}

@@ -1,0 +1,133 @@
+//! One client's connection.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+use super::front::Front;
+
+/// Longest head of a request, and most that is read at once.
+const BUFFER_LIMIT: usize = 256 * 1024;
+
+/// Most headers of a request.
+const HEADERS: usize = 256;
+
+/// How long a client may take no byte of an answer.
+const WRITE_STALL: Duration = Duration::from_mins(1);
+
+/// How long a request's head may take when connections are not kept, in place of the time they are.
+const HEAD_LIMIT: Duration = Duration::from_secs(30);
+
+/// Serves a connection until it or the server ends.
+pub async fn serve(
+    front: Arc<Front>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    keep_alive: Duration,
+    mut closing: watch::Receiver<bool>,
+) {
+    // Without it small answers wait for the client's acknowledgement; a socket that refuses it still works.
+    let _ = socket.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let front = Arc::clone(&front);
+        async move { Ok::<_, Infallible>(front.answer(peer, request).await) }
+    });
+    let is_kept = !keep_alive.is_zero();
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(if is_kept { keep_alive } else { HEAD_LIMIT })
+        .keep_alive(is_kept)
+        .max_buf_size(BUFFER_LIMIT)
+        .max_headers(HEADERS)
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(Guarded::new(socket)), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        // What a client does wrong has been answered; that it left needs no word.
+        _ = connection.as_mut() => return,
+        // A server that is gone closes too.
+        _ = closing.wait_for(|closing| *closing) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
+}
+
+/// A socket whose writes fail when the client takes nothing for too long.
+struct Guarded {
+    socket: TcpStream,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Guarded {
+    fn new(socket: TcpStream) -> Self {
+        Self { socket, stalled: None }
+    }
+
+    fn guard<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let sleep = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_STALL)));
+        match sleep.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.guard(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(context, pieces);
+        self.guard(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}

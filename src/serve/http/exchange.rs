@@ -1,0 +1,105 @@
+//! One request from its arrival to its answer's last byte: measured, logged, counted as in progress.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use hyper::{Request, Response, StatusCode};
+
+use super::access_log::Answer;
+use super::body::Body;
+use super::front::Service;
+use super::identity::Identity;
+use crate::serve::worker::message::Level;
+
+/// The status that is logged of a request whose client left before the answer was complete.
+const CLIENT_LEFT: u16 = 499;
+
+/// A request on its way; dropping it before its end means that the client left.
+#[derive(Debug)]
+pub struct Exchange {
+    service: Arc<Service>,
+    /// When the request arrived.
+    pub started: Instant,
+    /// The request's identity.
+    pub identity: Identity,
+    /// The worker that answered; 0 is the front itself.
+    pub worker: u32,
+    label: usize,
+    line: Option<String>,
+    answer: Option<(StatusCode, HeaderMap, Option<usize>)>,
+    is_over: bool,
+}
+
+impl Exchange {
+    /// Begins with a request's arrival; `label` is its place in the metrics.
+    pub fn begin(
+        service: &Arc<Service>,
+        peer: SocketAddr,
+        request: &Request<Incoming>,
+        label: usize,
+    ) -> Self {
+        let path = request.uri().path();
+        let access = service.config.access_log.as_ref().filter(|access| !access.skips(path));
+        let access = access.filter(|_| service.log.writes(Level::Info));
+        let line = access.map(|access| access.request(peer, request.method(), path, request.headers()));
+        if let Some(metrics) = &service.metrics {
+            metrics.begin(label);
+        }
+        Self {
+            service: Arc::clone(service),
+            started: Instant::now(),
+            identity: service.identities.identify(request.headers()),
+            worker: 0,
+            label,
+            line,
+            answer: None,
+            is_over: false,
+        }
+    }
+
+    /// Takes note of the answer's head; a streamed body ends the exchange itself.
+    pub fn answered(mut self, mut response: Response<Body>) -> Response<Body> {
+        let headers = if self.line.is_some() { response.headers().clone() } else { HeaderMap::new() };
+        self.answer = Some((response.status(), headers, response.body().length()));
+        match response.body_mut() {
+            Body::Whole(_) => self.finish(),
+            Body::Streamed(streamed) => streamed.exchange = Some(self),
+        }
+        response
+    }
+
+    /// Ends the exchange.
+    pub fn finish(mut self) {
+        let (status, headers, length) = self.answer.take().unwrap_or_default();
+        self.record(status, &headers, length);
+    }
+
+    fn record(&mut self, status: StatusCode, headers: &HeaderMap, length: Option<usize>) {
+        self.is_over = true;
+        let duration = self.started.elapsed();
+        if let Some(metrics) = &self.service.metrics {
+            metrics.end(self.label, status.as_u16(), duration);
+        }
+        let (Some(mut line), Some(access)) = (self.line.take(), &self.service.config.access_log) else {
+            return;
+        };
+        let identity = &self.identity;
+        access.response(
+            &mut line,
+            &Answer { status, headers, length, duration, identity, service: &self.service.name },
+        );
+        self.service.log.line(Level::Info, self.service.component(self.worker), line);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let left = StatusCode::from_u16(CLIENT_LEFT).unwrap_or_default();
+            self.record(left, &HeaderMap::new(), None);
+        }
+    }
+}

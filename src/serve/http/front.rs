@@ -1,0 +1,196 @@
+//! Takes a request to its place.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
+
+use super::body::Body;
+use super::exchange::Exchange;
+use super::identity::Identities;
+use super::metrics::Metrics;
+use super::routes::{Found, Page, Place, Routes};
+use super::{api, cors, health, pages, reply};
+use crate::serve::config::ServiceConfig;
+use crate::serve::log::Log;
+use crate::serve::manifest::ServiceManifest;
+use crate::serve::worker::pool::Pool;
+use crate::serve::worker::roster::Roster;
+
+/// What answers requests: before the service is described, and after.
+#[derive(Debug)]
+pub struct Front {
+    roster: Arc<Roster>,
+    service: OnceLock<Arc<Service>>,
+}
+
+/// A described service, ready to take requests.
+#[derive(Debug)]
+pub struct Service {
+    /// The service's name.
+    pub name: Arc<str>,
+    /// The names of the APIs, in the manifest's order.
+    pub apis: Vec<Arc<str>>,
+    /// The service's configuration.
+    pub config: ServiceConfig,
+    /// The workers.
+    pub pool: Arc<Pool>,
+    /// How the workers are.
+    pub roster: Arc<Roster>,
+    /// The server's log.
+    pub log: Log,
+    /// Gives requests their identities.
+    pub identities: Identities,
+    /// The counts of requests, unless they are off.
+    pub metrics: Option<Metrics>,
+    /// Whether workers have metrics of their own.
+    pub has_user_metrics: bool,
+    /// How many more requests of APIs are taken; `None` is any number.
+    pub permits: Option<Arc<Semaphore>>,
+    /// The header `server`.
+    pub server: HeaderValue,
+    /// The document at `/schema.json`.
+    pub schema: Bytes,
+    /// The document at `/docs.json`.
+    pub docs: Bytes,
+    /// The page at `/`.
+    pub index: Bytes,
+    routes: Routes,
+    components: Vec<Arc<str>>,
+}
+
+/// What a service is made of besides its description.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The workers.
+    pub pool: Arc<Pool>,
+    /// How the workers are.
+    pub roster: Arc<Roster>,
+    /// The server's log.
+    pub log: Log,
+    /// The bento's version.
+    pub version: String,
+}
+
+impl Service {
+    /// Makes a service of its description and configuration.
+    pub fn new(manifest: &ServiceManifest, config: ServiceConfig, surroundings: Surroundings) -> Self {
+        let Surroundings { pool, roster, log, version } = surroundings;
+        let routes = Routes::new(manifest);
+        let names = (manifest.name.as_str(), version.as_str());
+        let apis = manifest.endpoints.len();
+        let metrics = config.metrics.as_ref().map(|own| Metrics::new(own, routes.labels(), apis, names));
+        let component = |worker: u32| match worker {
+            0 => format!("entry_service:{}", manifest.name),
+            worker => format!("entry_service:{}:{worker}", manifest.name),
+        };
+        let server = HeaderValue::from_str(&format!("BentoML Service/{}", manifest.name));
+        Self {
+            name: manifest.name.as_str().into(),
+            apis: manifest.endpoints.iter().map(|endpoint| endpoint.name.as_str().into()).collect(),
+            identities: Identities::new(),
+            permits: config.max_concurrency.map(|limit| Arc::new(Semaphore::new(limit as usize))),
+            server: server.unwrap_or(HeaderValue::from_static("BentoML Service")),
+            schema: manifest.schema.to_string().into(),
+            docs: manifest.openapi.to_string().into(),
+            index: pages::index(manifest).into(),
+            components: (0..=config.workers).map(|worker| component(worker).into()).collect(),
+            has_user_metrics: manifest.user_metrics,
+            metrics,
+            config,
+            pool,
+            roster,
+            log,
+            routes,
+        }
+    }
+
+    /// Returns the name that a worker has in the log; 0 is the front.
+    pub fn component(&self, worker: u32) -> &Arc<str> {
+        self.components.get(worker as usize).unwrap_or(&self.components[0])
+    }
+}
+
+impl Front {
+    /// Makes a front that says that it is not ready.
+    pub fn new(roster: Arc<Roster>) -> Self {
+        Self { roster, service: OnceLock::new() }
+    }
+
+    /// Begins to serve; only the first service counts.
+    pub fn serve(&self, service: Arc<Service>) {
+        let _ = self.service.set(service);
+    }
+
+    /// Answers a request.
+    pub async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+        let Some(service) = self.service.get() else { return self.unready(&request) };
+        let found = service.routes.find(request.uri().path());
+        let label = match found {
+            Found::Place(_, label) => label,
+            _ => service.routes.unmatched(),
+        };
+        let mut exchange = Exchange::begin(service, peer, &request, label);
+        let response = match found {
+            Found::Place(place, _) => visit(service, place, request, &mut exchange).await,
+            Found::Redirect(path) => match request.uri().query() {
+                Some(query) => reply::redirect(&format!("{path}?{query}")),
+                None => reply::redirect(path),
+            },
+            Found::Nothing => reply::not_found(),
+        };
+        exchange.answered(response)
+    }
+
+    /// Answers before the service is described: nothing is known of its paths, and of a prefix before them.
+    fn unready(&self, request: &Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
+        if path.ends_with("/livez") || path.ends_with("/healthz") {
+            return reply::text(StatusCode::OK, "\n");
+        }
+        let health = self.roster.health().to_string();
+        if path.ends_with("/readyz") {
+            return health::not_ready(&health);
+        }
+        let (ready, total) = self.roster.counts();
+        reply::not_ready(&health, ready, total)
+    }
+}
+
+async fn visit(
+    service: &Arc<Service>,
+    place: Place,
+    request: Request<Incoming>,
+    exchange: &mut Exchange,
+) -> Response<Body> {
+    let shared = service.config.cors.as_ref().map(|cors| cors::Request::of(cors, &request));
+    if let Some(preflight) = shared.as_ref().and_then(cors::Request::preflight) {
+        return preflight;
+    }
+    let mut response = match place {
+        Place::Api(endpoint) => api::answer(service, endpoint, request, exchange).await,
+        Place::Page(page) => match *request.method() {
+            Method::GET | Method::HEAD => open(service, page).await,
+            _ => reply::wrong_method("GET, HEAD"),
+        },
+    };
+    if let Some(shared) = shared {
+        shared.permit(response.headers_mut());
+    }
+    response
+}
+
+async fn open(service: &Arc<Service>, page: Page) -> Response<Body> {
+    match page {
+        Page::Live => health::live(service).await,
+        Page::Ready => health::ready(service).await,
+        Page::Metrics => pages::metrics(service).await,
+        Page::Schema => reply::json(StatusCode::OK, service.schema.clone()),
+        Page::Docs => reply::json(StatusCode::OK, service.docs.clone()),
+        Page::Index => pages::html(service.index.clone()),
+    }
+}

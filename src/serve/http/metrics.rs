@@ -1,0 +1,233 @@
+//! The front's own metrics, in upstream's names, labels and text (runtime contract 8.2).
+//!
+//! Labels are routes, never request paths, so that the page's size is bounded by the service and not by its clients.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::serve::config;
+
+/// The counts of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    namespace: String,
+    bounds: Vec<f64>,
+    endpoints: Vec<Endpoint>,
+    labels: String,
+    last_request: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    label: String,
+    in_progress: AtomicI64,
+    by_status: Mutex<BTreeMap<u16, Counts>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    total: u64,
+    seconds: f64,
+    buckets: Vec<u64>,
+}
+
+/// What is told of the workers on the same page.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Workers {
+    /// Workers that take calls.
+    pub ready: usize,
+    /// Workers there should be.
+    pub total: usize,
+    /// Times a worker was started again.
+    pub restarts: u64,
+    /// Calls that wait for a slot.
+    pub waiting: usize,
+    /// Calls that run, those included that nobody waits for any more.
+    pub running: u32,
+}
+
+impl Metrics {
+    /// Makes counts for the endpoints `labels`, of which the first `apis` are APIs.
+    pub fn new(
+        config: &config::service::Metrics,
+        labels: &[String],
+        apis: usize,
+        names: (&str, &str),
+    ) -> Self {
+        let (service, version) = names;
+        let zero = Counts { buckets: vec![0; config.buckets.len()], ..Counts::default() };
+        let endpoints = labels.iter().enumerate().map(|(index, label)| {
+            let statuses: &[u16] = if index < apis { &[200, 500] } else { &[] };
+            let by_status = statuses.iter().map(|status| (*status, zero.clone())).collect();
+            Endpoint {
+                label: escape(label),
+                in_progress: AtomicI64::new(0),
+                by_status: Mutex::new(by_status),
+            }
+        });
+        let (service, version) = (escape(service), escape(version));
+        Self {
+            namespace: config.namespace.clone(),
+            bounds: config.buckets.clone(),
+            endpoints: endpoints.collect(),
+            labels: format!(
+                "runner_name=\"{service}\",service_name=\"{service}\",service_version=\"{version}\""
+            ),
+            last_request: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a request as in progress.
+    pub fn begin(&self, endpoint: usize) {
+        self.endpoints[endpoint].in_progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request as answered.
+    pub fn end(&self, endpoint: usize, status: u16, duration: Duration) {
+        let endpoint = &self.endpoints[endpoint];
+        endpoint.in_progress.fetch_sub(1, Ordering::Relaxed);
+        let now = Timestamp::now().as_microsecond();
+        self.last_request.store(u64::try_from(now).unwrap_or(0), Ordering::Relaxed);
+        let seconds = duration.as_secs_f64();
+        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
+        let mut by_status = endpoint.by_status.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = by_status.entry(status).or_default();
+        counts.buckets.resize(self.bounds.len(), 0);
+        counts.total += 1;
+        counts.seconds += seconds;
+        if let Some(bucket) = counts.buckets.get_mut(bucket) {
+            *bucket += 1;
+        }
+    }
+
+    /// Writes the page.
+    pub fn render(&self, workers: Workers) -> String {
+        let mut page = String::with_capacity(16 * 1024);
+        // Writing to a string does not fail.
+        let _ = self.write_requests(&mut page).and_then(|()| self.write_workers(&mut page, workers));
+        page
+    }
+
+    fn write_requests(&self, page: &mut String) -> std::fmt::Result {
+        let (space, labels) = (&self.namespace, &self.labels);
+        head(page, space, "request_total", "Total number of HTTP requests", "counter")?;
+        self.each(|endpoint, status, counts| {
+            let total = counts.total;
+            writeln!(
+                page,
+                "{space}_request_total{{endpoint=\"{endpoint}\",http_response_code=\"{status}\",{labels}}} {total}.0"
+            )
+        })?;
+        head(page, space, "request_duration_seconds", "API HTTP request duration in seconds", "histogram")?;
+        self.each(|endpoint, status, counts| {
+            if counts.total == 0 {
+                return Ok(());
+            }
+            let name = format!("{space}_request_duration_seconds");
+            let before = format!("endpoint=\"{endpoint}\",http_response_code=\"{status}\"");
+            let mut sum = 0;
+            for (bound, count) in self.bounds.iter().zip(&counts.buckets) {
+                sum += count;
+                writeln!(page, "{name}_bucket{{{before},le=\"{bound:?}\",{labels}}} {sum}.0")?;
+            }
+            let total = counts.total;
+            writeln!(page, "{name}_bucket{{{before},le=\"+Inf\",{labels}}} {total}.0")?;
+            writeln!(page, "{name}_count{{{before},{labels}}} {total}.0")?;
+            writeln!(page, "{name}_sum{{{before},{labels}}} {:?}", counts.seconds)
+        })?;
+        head(page, space, "request_in_progress", "Total number of HTTP requests in progress", "gauge")?;
+        for endpoint in &self.endpoints {
+            let (label, count) = (&endpoint.label, endpoint.in_progress.load(Ordering::Relaxed));
+            writeln!(page, "{space}_request_in_progress{{endpoint=\"{label}\",{labels}}} {count}.0")?;
+        }
+        let last = self.last_request.load(Ordering::Relaxed);
+        if last > 0 {
+            let (name, pid) = ("last_request_timestamp_seconds", std::process::id());
+            head(page, space, name, "Timestamp of the last HTTP request", "gauge")?;
+            let (seconds, micros) = (last / 1_000_000, last % 1_000_000);
+            writeln!(page, "{space}_{name}{{pid=\"{pid}\",{labels}}} {seconds}.{micros:06}")?;
+        }
+        Ok(())
+    }
+
+    fn write_workers(&self, page: &mut String, workers: Workers) -> std::fmt::Result {
+        let labels = &self.labels;
+        let Workers { ready, total, restarts, waiting, running } = workers;
+        head(page, "ekiben", "workers", "Worker processes", "gauge")?;
+        writeln!(page, "ekiben_workers{{{labels},state=\"ready\"}} {ready}")?;
+        writeln!(page, "ekiben_workers{{{labels},state=\"unready\"}} {}", total.saturating_sub(ready))?;
+        head(page, "ekiben", "worker_restarts_total", "Workers started again after they died", "counter")?;
+        writeln!(page, "ekiben_worker_restarts_total{{{labels}}} {restarts}")?;
+        head(page, "ekiben", "calls_waiting", "Calls that wait for a slot", "gauge")?;
+        writeln!(page, "ekiben_calls_waiting{{{labels}}} {waiting}")?;
+        let help = "Calls that workers run, those included that no client waits for any more";
+        head(page, "ekiben", "calls_running", help, "gauge")?;
+        writeln!(page, "ekiben_calls_running{{{labels}}} {running}")
+    }
+
+    fn each(&self, mut write: impl FnMut(&str, u16, &Counts) -> std::fmt::Result) -> std::fmt::Result {
+        for endpoint in &self.endpoints {
+            let by_status = endpoint.by_status.lock().unwrap_or_else(PoisonError::into_inner);
+            for (status, counts) in by_status.iter() {
+                write(&endpoint.label, *status, counts)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn head(page: &mut String, space: &str, name: &str, help: &str, kind: &str) -> std::fmt::Result {
+    writeln!(page, "# HELP {space}_{name} {help}\n# TYPE {space}_{name} {kind}")
+}
+
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_upstreams_series() {
+        let config =
+            config::service::Metrics { namespace: "bentoml_service".to_owned(), buckets: vec![0.005, 1.0] };
+        let labels = ["/echo".to_owned(), "un\"matched".to_owned()];
+        let metrics = Metrics::new(&config, &labels, 1, ("Main", "not available"));
+        metrics.begin(0);
+        metrics.begin(0);
+        metrics.end(0, 200, Duration::from_millis(4));
+        metrics.end(0, 200, Duration::from_millis(500));
+        metrics.begin(1);
+        metrics.end(1, 404, Duration::from_secs(2));
+        let page = metrics.render(Workers::default());
+        let names = r#"runner_name="Main",service_name="Main",service_version="not available""#;
+        let mut expected = vec![
+            format!(
+                r#"bentoml_service_request_total{{endpoint="/echo",http_response_code="200",{names}}} 2.0"#
+            ),
+            format!(
+                r#"bentoml_service_request_total{{endpoint="/echo",http_response_code="500",{names}}} 0.0"#
+            ),
+            format!(
+                r#"bentoml_service_request_total{{endpoint="un\"matched",http_response_code="404",{names}}} 1.0"#
+            ),
+            format!(r#"bentoml_service_request_in_progress{{endpoint="/echo",{names}}} 0.0"#),
+            "# TYPE bentoml_service_request_duration_seconds histogram".to_owned(),
+        ];
+        for (bound, count) in [("0.005", 1), ("1.0", 2), ("+Inf", 2)] {
+            let series = "bentoml_service_request_duration_seconds_bucket";
+            let before = r#"endpoint="/echo",http_response_code="200""#;
+            expected.push(format!(r#"{series}{{{before},le="{bound}",{names}}} {count}.0"#));
+        }
+        for line in expected {
+            assert!(page.lines().any(|found| found == line), "{line}\nin\n{page}");
+        }
+        assert!(!page.contains("http_response_code=\"500\",le="), "{page}");
+    }
+}

@@ -1,0 +1,17 @@
+//! The front: connections, routes, admission, and the answers that need no worker.
+
+pub mod access_log;
+pub mod api;
+pub mod body;
+pub mod connection;
+pub mod cors;
+pub mod exchange;
+pub mod front;
+pub mod health;
+pub mod identity;
+pub mod listener;
+pub mod metrics;
+pub mod pages;
+pub mod reply;
+pub mod routes;
+pub mod user_metrics;

@@ -1,0 +1,60 @@
+//! The pages for people and for scrapers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::HeaderValue;
+use hyper::{Response, StatusCode};
+
+use super::body::Body;
+use super::front::Service;
+use super::{metrics, reply, user_metrics};
+use crate::serve::manifest::ServiceManifest;
+
+/// The page at `/`; it reads `docs.json` beside it and nothing else.
+const INDEX: &str = include_str!("index.html");
+
+/// How long the user's metrics may take: a page without them is better than none.
+const MEASURE_LIMIT: Duration = Duration::from_secs(2);
+
+const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=1.0.0; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
+/// Writes the page at `/`.
+pub fn index(manifest: &ServiceManifest) -> String {
+    INDEX.replace("{{name}}", &escape(&manifest.name))
+}
+
+/// The answer with a page of HTML.
+pub fn html(page: Bytes) -> Response<Body> {
+    reply::typed(StatusCode::OK, HTML, page)
+}
+
+/// The page `/metrics`: the front's series, then the user's.
+pub async fn metrics(service: &Arc<Service>) -> Response<Body> {
+    let Some(own) = &service.metrics else { return reply::not_found() };
+    let (ready, total) = service.roster.counts();
+    let (waiting, running) = service.pool.load();
+    let restarts = service.roster.restarts();
+    let mut page = own.render(metrics::Workers { ready, total, restarts, waiting, running });
+    if service.has_user_metrics {
+        page.push_str(&measure(service).await);
+    }
+    reply::typed(StatusCode::OK, METRICS_TYPE, page)
+}
+
+async fn measure(service: &Service) -> String {
+    let links = service.pool.links();
+    let questions = links.iter().map(|link| async {
+        let text = tokio::time::timeout(MEASURE_LIMIT, link.measure()).await.ok().flatten()?;
+        Some((link.worker().to_string(), String::from_utf8_lossy(&text).into_owned()))
+    });
+    let answers = futures_util::future::join_all(questions).await;
+    let pages: Vec<(String, String)> = answers.into_iter().flatten().collect();
+    user_metrics::merge(&pages)
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,162 @@
+//! Which path is what.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use percent_encoding::percent_decode_str;
+
+use crate::serve::manifest::ServiceManifest;
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An API, by its place in the manifest.
+    Api(usize),
+    /// A page of the front.
+    Page(Page),
+}
+
+/// The pages that the front answers by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// `/livez`, `/healthz`.
+    Live,
+    /// `/readyz`.
+    Ready,
+    /// `/metrics`.
+    Metrics,
+    /// `/schema.json`.
+    Schema,
+    /// `/docs.json`.
+    Docs,
+    /// `/`.
+    Index,
+}
+
+/// Where a request goes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// To a place; the number is its label in the metrics.
+    Place(Place, usize),
+    /// To the same path without its last slash.
+    Redirect(&'a str),
+    /// Nowhere.
+    Nothing,
+}
+
+/// The paths of one service.
+#[derive(Debug)]
+pub struct Routes {
+    places: HashMap<String, (Place, usize)>,
+    labels: Vec<String>,
+}
+
+/// Pages below the service's prefix.
+const PAGES: &[(&str, Page)] = &[
+    ("/livez", Page::Live),
+    ("/healthz", Page::Live),
+    ("/readyz", Page::Ready),
+    ("/metrics", Page::Metrics),
+    ("/docs.json", Page::Docs),
+    ("/", Page::Index),
+];
+
+/// Upstream never prefixes this one (runtime contract 3.1).
+const SCHEMA: &str = "/schema.json";
+
+/// The label of everything that is nowhere.
+const UNMATCHED: &str = "unmatched";
+
+impl Routes {
+    /// Makes the table of a service; APIs come before pages.
+    pub fn new(manifest: &ServiceManifest) -> Self {
+        let mut routes = Self { places: HashMap::new(), labels: Vec::new() };
+        let prefix = manifest.path_prefix.trim_end_matches('/');
+        for (index, endpoint) in manifest.endpoints.iter().enumerate() {
+            routes.add(format!("{prefix}{}", endpoint.route), Place::Api(index));
+        }
+        for (path, page) in PAGES {
+            routes.add(format!("{prefix}{path}"), Place::Page(*page));
+        }
+        routes.add(SCHEMA.to_owned(), Place::Page(Page::Schema));
+        routes.labels.push(UNMATCHED.to_owned());
+        routes
+    }
+
+    /// Returns the labels of all places in the metrics; the last is for what is nowhere.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// Returns the label of a request that goes to no place.
+    pub fn unmatched(&self) -> usize {
+        self.labels.len() - 1
+    }
+
+    /// Finds what is at a path.
+    pub fn find<'a>(&self, path: &'a str) -> Found<'a> {
+        if let Some((place, label)) = self.places.get(path).or_else(|| self.decoded(path)) {
+            return Found::Place(*place, *label);
+        }
+        match path.strip_suffix('/') {
+            Some(shorter) if self.places.contains_key(shorter) || self.decoded(shorter).is_some() => {
+                Found::Redirect(shorter)
+            }
+            _ => Found::Nothing,
+        }
+    }
+
+    fn decoded(&self, path: &str) -> Option<&(Place, usize)> {
+        if !path.contains('%') {
+            return None;
+        }
+        let decoded: Cow<'_, str> = percent_decode_str(path).decode_utf8().ok()?;
+        self.places.get(decoded.as_ref())
+    }
+
+    fn add(&mut self, path: String, place: Place) {
+        if !self.places.contains_key(&path) {
+            self.labels.push(path.clone());
+            self.places.insert(path, (place, self.labels.len() - 1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn routes(prefix: &str) -> Routes {
+        let manifest = json!({
+            "name": "S", "import_string": "s:S", "slots": 1, "path_prefix": prefix,
+            "endpoints": [{"name": "a", "route": "/v1/a"}, {"name": "b", "route": "/größe b"}],
+        });
+        Routes::new(&serde_json::from_value(manifest).unwrap())
+    }
+
+    #[test]
+    fn apis_and_pages_are_found() {
+        let routes = routes("");
+        assert_eq!(routes.find("/v1/a"), Found::Place(Place::Api(0), 0));
+        assert_eq!(routes.find("/gr%C3%B6%C3%9Fe%20b"), Found::Place(Place::Api(1), 1));
+        assert_eq!(routes.find("/healthz"), Found::Place(Place::Page(Page::Live), 3));
+        assert_eq!(routes.find("/"), Found::Place(Place::Page(Page::Index), 7));
+        assert_eq!(routes.find("/v1/a/"), Found::Redirect("/v1/a"));
+        assert_eq!(routes.find("/v1"), Found::Nothing);
+        assert_eq!(routes.find("//"), Found::Redirect("/"));
+        assert_eq!(routes.labels()[routes.unmatched()], "unmatched");
+    }
+
+    #[test]
+    fn the_prefix_is_before_all_but_the_schema() {
+        let routes = routes("/p");
+        assert_eq!(routes.find("/p/v1/a"), Found::Place(Place::Api(0), 0));
+        assert!(matches!(routes.find("/p/livez"), Found::Place(Place::Page(Page::Live), _)));
+        assert!(matches!(routes.find("/p/"), Found::Place(Place::Page(Page::Index), _)));
+        assert!(matches!(routes.find("/schema.json"), Found::Place(Place::Page(Page::Schema), _)));
+        assert_eq!(routes.find("/v1/a"), Found::Nothing);
+        assert_eq!(routes.find("/livez"), Found::Nothing);
+    }
+}

@@ -1,0 +1,136 @@
+//! What a worker says about its service: the `service` object of the `describe` message.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+/// A description that cannot be served.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ManifestError {
+    /// A worker that takes no calls.
+    #[error("the service `{service}` gives its workers no slots")]
+    NoSlots {
+        /// The service's name.
+        service: String,
+    },
+    /// A route or prefix that does not begin with `/`.
+    #[error("the path `{path}` of the service `{service}` does not begin with `/`")]
+    RelativePath {
+        /// The service's name.
+        service: String,
+        /// The path as given.
+        path: String,
+    },
+    /// Two APIs with one name or one route.
+    #[error("the service `{service}` has two APIs at `{which}`")]
+    Twice {
+        /// The service's name.
+        service: String,
+        /// The name or route both have.
+        which: String,
+    },
+}
+
+/// A service: its endpoints, documents and limits, as its author declared them.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ServiceManifest {
+    /// The service's name.
+    pub name: String,
+    /// Where the service was imported from.
+    pub import_string: String,
+    /// The service's docstring.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// What every path except `/schema.json` begins with; empty or `/…`.
+    #[serde(default)]
+    pub path_prefix: String,
+    /// The decorator's keyword arguments, as written.
+    #[serde(default)]
+    pub config: Map<String, Value>,
+    /// How many calls one worker takes at a time.
+    pub slots: u32,
+    /// The APIs.
+    pub endpoints: Vec<Endpoint>,
+    /// Tags of the models the service declares.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// The document at `/schema.json`.
+    #[serde(default)]
+    pub schema: Value,
+    /// The document at `/docs.json`.
+    #[serde(default)]
+    pub openapi: Value,
+    /// Whether the worker has metrics of its own.
+    #[serde(default)]
+    pub user_metrics: bool,
+}
+
+/// One API of a service.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The API's name, which a call names.
+    pub name: String,
+    /// The path, without the service's prefix.
+    pub route: String,
+    /// Whether the answer is a stream.
+    #[serde(default)]
+    pub is_stream: bool,
+}
+
+impl ServiceManifest {
+    /// Refuses a description whose paths cannot be routed.
+    pub fn validate(&self) -> Result<(), ManifestError> {
+        let service = || self.name.clone();
+        if self.slots == 0 {
+            return Err(ManifestError::NoSlots { service: service() });
+        }
+        let prefix = Some(&self.path_prefix).filter(|prefix| !prefix.is_empty());
+        for path in prefix.into_iter().chain(self.endpoints.iter().map(|endpoint| &endpoint.route)) {
+            if !path.starts_with('/') {
+                return Err(ManifestError::RelativePath { service: service(), path: path.clone() });
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for which in self.endpoints.iter().flat_map(|endpoint| [&endpoint.name, &endpoint.route]) {
+            if !seen.insert(which) {
+                return Err(ManifestError::Twice { service: service(), which: which.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn manifest(slots: u32, prefix: &str, routes: &[&str]) -> ServiceManifest {
+        let endpoints: Vec<Value> = routes
+            .iter()
+            .enumerate()
+            .map(|(i, route)| json!({"name": format!("api{i}"), "route": route}))
+            .collect();
+        serde_json::from_value(json!({
+            "name": "S", "import_string": "s:S", "slots": slots, "path_prefix": prefix, "endpoints": endpoints,
+            "a member of a later version": true,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_routed_is_refused() {
+        assert_eq!(manifest(1, "", &["/a", "/b"]).validate(), Ok(()));
+        let message = |manifest: ServiceManifest| manifest.validate().unwrap_err().to_string();
+        assert_eq!(message(manifest(0, "", &[])), "the service `S` gives its workers no slots");
+        assert_eq!(message(manifest(1, "x", &[])), "the path `x` of the service `S` does not begin with `/`");
+        assert_eq!(
+            message(manifest(1, "", &["a"])),
+            "the path `a` of the service `S` does not begin with `/`"
+        );
+        assert_eq!(message(manifest(1, "", &["/a", "/a"])), "the service `S` has two APIs at `/a`");
+    }
+}

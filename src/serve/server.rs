@@ -1,0 +1,283 @@
+//! One server from its start to its end.
+
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::config::{Layers, ServiceConfig};
+use super::error::ServeError;
+use super::http::front::{Front, Service, Surroundings};
+use super::http::listener::{Port, listen};
+use super::log::Log;
+use super::manifest::ServiceManifest;
+use super::settings::{Mode, Settings};
+use super::shutdown::{Signals, reap_orphans};
+use super::target::Target;
+use super::worker::message::Level;
+use super::worker::pool::Pool;
+use super::worker::process::WorkerCommand;
+use super::worker::roster::Roster;
+use super::worker::supervisor::{News, Phase, Staffing, Supervisor};
+
+/// Threads of the front for each so many cores. Workers do the work: more would only take turns with them.
+const CORES_PER_THREAD: usize = 4;
+
+/// Most threads of the front.
+const THREADS: usize = 8;
+
+/// Serves until a signal ends the server.
+pub fn run(settings: Settings) -> Result<(), ServeError> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = cores.div_ceil(CORES_PER_THREAD).min(THREADS);
+    let runtime = if threads == 1 {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()
+    } else {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+    };
+    let runtime = runtime.map_err(ServeError::SetUp)?;
+    let (log, writer) = Log::start(std::io::stdout(), settings.log_level);
+    let ended = runtime.block_on(serve(settings, log));
+    runtime.shutdown_background();
+    writer.close();
+    ended
+}
+
+async fn serve(settings: Settings, log: Log) -> Result<(), ServeError> {
+    let mut signals = Signals::install().map_err(ServeError::SetUp)?;
+    let layers = Layers::load(&settings.environment)?;
+    let (mut server, mut news) = Server::new(settings, layers, log);
+    if let Some(address) = server.early_address()? {
+        server.open(address)?;
+    }
+    server.hire(1);
+    let reaper = tokio::spawn(reap_orphans());
+    let failed = tokio::select! {
+        failed = server.follow(&mut news) => Some(failed),
+        () = signals.next() => None,
+    };
+    let ended = server.end(&mut signals, failed.is_some()).await;
+    reaper.abort();
+    match failed {
+        Some(error) => Err(error),
+        None => ended,
+    }
+}
+
+/// A running server.
+struct Server {
+    settings: Settings,
+    layers: Layers,
+    log: Log,
+    front: Arc<Front>,
+    roster: Arc<Roster>,
+    supervisor: Arc<Supervisor>,
+    workers: JoinSet<()>,
+    port: Option<JoinHandle<()>>,
+    staffing: watch::Sender<Option<Staffing>>,
+    phase: watch::Sender<Phase>,
+    closing: watch::Sender<bool>,
+}
+
+impl Server {
+    fn new(settings: Settings, layers: Layers, log: Log) -> (Self, mpsc::UnboundedReceiver<News>) {
+        let roster = Arc::new(Roster::default());
+        let (staffing, pool) = watch::channel(None);
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let (news, received) = mpsc::unbounded_channel();
+        let supervisor = Supervisor {
+            command: worker_command(&settings),
+            roster: Arc::clone(&roster),
+            log: log.clone(),
+            first_failure: settings.first_failure,
+            phase: phases,
+            pool,
+            news,
+        };
+        let server = Self {
+            front: Arc::new(Front::new(Arc::clone(&roster))),
+            supervisor: Arc::new(supervisor),
+            workers: JoinSet::new(),
+            port: None,
+            closing: watch::channel(false).0,
+            settings,
+            layers,
+            log,
+            roster,
+            staffing,
+            phase,
+        };
+        (server, received)
+    }
+
+    /// Returns the address, where it does not depend on what the service declares.
+    fn early_address(&self) -> Result<Option<SocketAddr>, ServeError> {
+        let (host, port) = ServiceConfig::address(&self.layers.general())?;
+        let (host, port) = (self.settings.host.or(host), self.settings.port.or(port));
+        let any = std::net::Ipv4Addr::UNSPECIFIED.into();
+        Ok(port.map(|port| SocketAddr::new(host.unwrap_or(any), port)))
+    }
+
+    fn open(&mut self, address: SocketAddr) -> Result<(), ServeError> {
+        let backlog = self.settings.backlog.unwrap_or(2048);
+        let listener = listen(address, backlog)?;
+        self.announce(address, &listener);
+        let port = Port {
+            front: Arc::clone(&self.front),
+            keep_alive: self.settings.keep_alive,
+            log: self.log.clone(),
+            closing: self.closing.subscribe(),
+        };
+        self.port = Some(tokio::spawn(port.accept(listener)));
+        Ok(())
+    }
+
+    fn announce(&self, address: SocketAddr, listener: &TcpListener) {
+        let port = listener.local_addr().map_or(address.port(), |bound| bound.port());
+        let host = match address {
+            address if address.ip().is_unspecified() => "localhost".to_owned(),
+            SocketAddr::V4(address) => address.ip().to_string(),
+            SocketAddr::V6(address) => format!("[{}]", address.ip()),
+        };
+        let mode = match self.settings.mode {
+            Mode::Production => "production",
+            Mode::Development => "development",
+        };
+        let text = format!(
+            "Starting {mode} HTTP BentoServer from \"{}\" listening on http://{host}:{port} (Press CTRL+C to quit)",
+            self.settings.target.label()
+        );
+        self.log.line(Level::Info, &"cli".into(), text);
+    }
+
+    fn hire(&mut self, worker: u32) {
+        let supervisor = Arc::clone(&self.supervisor);
+        self.workers.spawn(async move { supervisor.keep(worker).await });
+    }
+
+    /// Does what workers make necessary, until the server cannot go on.
+    async fn follow(&mut self, news: &mut mpsc::UnboundedReceiver<News>) -> ServeError {
+        let mut described: Option<Vec<String>> = None;
+        while let Some(event) = news.recv().await {
+            let manifest = match event {
+                News::Described(manifest) => manifest,
+                News::GaveUp(error) => return error.into(),
+            };
+            let names: Vec<String> =
+                manifest.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+            match &described {
+                None => {
+                    if let Err(error) = self.staff(&manifest) {
+                        return error;
+                    }
+                    described = Some(names);
+                }
+                Some(before) if *before != names => {
+                    let text = "the service has changed since the server was started: start it again";
+                    self.log.line(Level::Warning, &"cli".into(), text);
+                }
+                Some(_) => {}
+            }
+        }
+        // The supervisor keeps a sender for as long as this server lives.
+        std::future::pending().await
+    }
+
+    /// Begins to serve what the first worker describes.
+    fn staff(&mut self, manifest: &ServiceManifest) -> Result<(), ServeError> {
+        let merged = self.layers.merge(&manifest.name, &manifest.config)?;
+        let mut config = ServiceConfig::new(&merged)?;
+        if let Some(timeout) = &self.settings.timeout {
+            config.timeout = super::config::service::Timeout::new(Some(&Value::Number(timeout.clone())))?;
+        }
+        if self.settings.mode == Mode::Development {
+            config.workers = 1;
+        }
+        config.host = self.settings.host.unwrap_or(config.host);
+        config.port = self.settings.port.unwrap_or(config.port);
+        let workers = config.workers;
+        if self.port.is_none() {
+            self.settings.backlog = self.settings.backlog.or(Some(config.backlog));
+            self.open(SocketAddr::new(config.host, config.port))?;
+        }
+        let pool = Pool::new(manifest.endpoints.len(), manifest.slots);
+        let surroundings = Surroundings {
+            pool: Arc::clone(&pool),
+            roster: Arc::clone(&self.roster),
+            log: self.log.clone(),
+            version: self.settings.target.version().to_owned(),
+        };
+        let service = Arc::new(Service::new(manifest, config, surroundings));
+        let staffing = Staffing { pool, service: Arc::clone(&service.name) };
+        self.front.serve(service);
+        self.staffing.send_replace(Some(staffing));
+        for worker in 2..=workers {
+            self.hire(worker);
+        }
+        Ok(())
+    }
+
+    /// Ends the server: the port first, then the requests, then the workers.
+    async fn end(&mut self, signals: &mut Signals, is_failed: bool) -> Result<(), ServeError> {
+        let limit = if is_failed { Some(Duration::ZERO) } else { self.settings.graceful_shutdown };
+        self.closing.send_replace(true);
+        let forced = self.wind_down(signals, limit).await;
+        self.phase.send_replace(Phase::Killing);
+        while self.workers.join_next().await.is_some() {}
+        forced
+    }
+
+    async fn wind_down(&mut self, signals: &mut Signals, limit: Option<Duration>) -> Result<(), ServeError> {
+        let Self { port, phase, workers, log, .. } = self;
+        let gracefully = async {
+            if let Some(port) = port {
+                // A task that is gone takes no connections.
+                let _ = port.await;
+            }
+            phase.send_replace(Phase::Draining);
+            while workers.join_next().await.is_some() {}
+        };
+        tokio::select! {
+            () = gracefully => Ok(()),
+            () = elapse(limit) => {
+                if limit.is_some_and(|limit| !limit.is_zero()) {
+                    let text = "the time for a graceful shutdown is over: requests are cut";
+                    log.line(Level::Warning, &"cli".into(), text);
+                }
+                Ok(())
+            }
+            () = signals.next() => Err(ServeError::Forced),
+        }
+    }
+}
+
+/// Waits for as long as the limit says, if it says anything.
+async fn elapse(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn worker_command(settings: &Settings) -> WorkerCommand {
+    let mut environment = settings.environment.clone();
+    if let Target::Bento(bento) = &settings.target {
+        for (name, value) in &bento.variables {
+            if environment.text(name).is_none() {
+                environment.set(name, value);
+            }
+        }
+    }
+    WorkerCommand {
+        python: settings.python.clone(),
+        target: settings.target.clone(),
+        sdk_path: settings.sdk_path.clone(),
+        environment,
+        mode: settings.mode,
+    }
+}

@@ -1,0 +1,101 @@
+//! Calls that wait for a slot: one queue per endpoint, served in order of arrival.
+
+use std::collections::VecDeque;
+
+/// The waiting calls of all endpoints.
+#[derive(Debug)]
+pub struct Queues<T> {
+    endpoints: Vec<VecDeque<(u64, T)>>,
+    next: u64,
+    waiting: usize,
+}
+
+impl<T> Queues<T> {
+    /// Makes a queue for each of `endpoints`.
+    pub fn new(endpoints: usize) -> Self {
+        Self { endpoints: (0..endpoints).map(|_| VecDeque::new()).collect(), next: 0, waiting: 0 }
+    }
+
+    /// Returns how many calls wait, over all endpoints.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Adds a call at the end of its endpoint's queue; returns its number.
+    pub fn push(&mut self, endpoint: usize, call: T) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.waiting += 1;
+        self.endpoints[endpoint].push_back((number, call));
+        number
+    }
+
+    /// Takes the call that has waited longest, whatever its endpoint, with its number.
+    pub fn pop_oldest(&mut self) -> Option<(u64, T)> {
+        let heads = self.endpoints.iter().enumerate().filter_map(|(i, queue)| Some((queue.front()?.0, i)));
+        let (_, endpoint) = heads.min()?;
+        self.waiting -= 1;
+        self.endpoints[endpoint].pop_front()
+    }
+
+    /// Puts a call back into the place that its number gives it.
+    pub fn restore(&mut self, endpoint: usize, number: u64, call: T) {
+        let queue = &mut self.endpoints[endpoint];
+        let place = queue.partition_point(|(other, _)| *other < number);
+        queue.insert(place, (number, call));
+        self.waiting += 1;
+    }
+
+    /// Takes a call out that no one waits for any more.
+    pub fn withdraw(&mut self, endpoint: usize, number: u64) -> Option<T> {
+        let queue = &mut self.endpoints[endpoint];
+        let place = queue.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        self.waiting -= 1;
+        queue.remove(place).map(|(_, call)| call)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn calls_leave_in_order_of_arrival_over_all_endpoints() {
+        let mut queues = Queues::new(2);
+        queues.push(1, 'a');
+        queues.push(0, 'b');
+        let withdrawn = queues.push(0, 'c');
+        queues.push(1, 'd');
+        assert_eq!(queues.withdraw(0, withdrawn), Some('c'));
+        assert_eq!(queues.withdraw(0, withdrawn), None);
+        let (first, call) = queues.pop_oldest().unwrap();
+        queues.restore(1, first, call);
+        let left: Vec<char> = std::iter::from_fn(|| queues.pop_oldest()).map(|(_, call)| call).collect();
+        assert_eq!(left, ['a', 'b', 'd']);
+        assert_eq!(queues.waiting(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn every_call_leaves_once(steps in proptest::collection::vec((0usize..3, 0u8..3), 0..60)) {
+            let mut queues = Queues::new(3);
+            let (mut pushed, mut left, mut places) = (0u64, Vec::new(), Vec::new());
+            for (endpoint, step) in steps {
+                match step {
+                    0 | 1 => { places.push((endpoint, queues.push(endpoint, pushed))); pushed += 1; }
+                    _ => if let Some((endpoint, number)) = places.pop() {
+                        left.extend(queues.withdraw(endpoint, number));
+                    },
+                }
+                prop_assert_eq!(queues.waiting() as u64 + left.len() as u64, pushed);
+            }
+            let rest: Vec<u64> = std::iter::from_fn(|| queues.pop_oldest()).map(|(_, call)| call).collect();
+            prop_assert!(rest.is_sorted());
+            left.extend(rest);
+            left.sort_unstable();
+            prop_assert_eq!(left, (0..pushed).collect::<Vec<_>>());
+        }
+    }
+}

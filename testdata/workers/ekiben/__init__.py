@@ -1,0 +1,1 @@
+"""Stands in for the SDK in tests of the front."""
