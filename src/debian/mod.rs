@@ -1,14 +1,21 @@
 //! File trees from Debian packages: without root, without running their scripts, without a registry.
 //!
-//! A [`Request`] is resolved into a [`Lock`], and its packages are fetched into a [`Cache`]. Packages come from an [`Archive`]: the host's [`AptGet`], or a mirror
+//! A [`Request`] is resolved into a [`Lock`], its packages are fetched into a [`Cache`], and [`assemble`](assemble())
+//! makes them a [`Tree`](crate::oci::tree::Tree) for a layer: a base image, or the packages that a Debian-like base
+//! lacks. The same lock gives the same tree. Packages come from an [`Archive`]: the host's [`AptGet`], or a mirror
 //! spoken to directly.
 
+mod alternatives;
 mod apt;
 mod archive;
+mod assemble;
+mod bytecode;
 mod cache;
 mod command;
 mod control;
+mod deb;
 mod error;
+mod fixups;
 mod index;
 mod lock;
 mod openpgp;
@@ -16,16 +23,20 @@ mod relation;
 mod request;
 mod resolve;
 mod sources;
+mod status;
+mod unpack;
 mod version;
 
 pub use apt::AptGet;
 pub use archive::{ARCHIVE_KEYRING, Archive, DEFAULT_MIRROR, DEFAULT_SECURITY_MIRROR, Watch};
+pub use assemble::{Bytecode, Options, Root, User, assemble};
 pub use cache::{Cache, Packages};
 pub use command::CommandError;
 pub use error::{DebError, Error};
 pub use lock::{Lock, LockedPackage};
 pub use openpgp::SignatureError;
 pub use request::{Architecture, Installed, Provided, Request, installed, python_of_suite, suite_of_python};
+pub use unpack::UsrLayout;
 pub use version::compare as compare_versions;
 
 use crate::oci::digest::Digest;
