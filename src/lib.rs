@@ -1,7 +1,11 @@
-
+//! Packs BentoML services into container images, and serves them.
+//!
+//! A **bentofile** is resolved into exact inputs, planned into layers, packed, assembled into an **image**, and
+//! written to a **destination**. The map of the modules is `docs/architecture.md`.
 
 pub mod bentofile;
 pub mod build_time;
+pub mod debian;
 pub mod env;
 pub mod fs;
 pub mod oci;

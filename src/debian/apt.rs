@@ -1,0 +1,232 @@
+//! The host's `apt-get` as archive: it knows the user's mirrors, proxies and keys, and verifies signatures.
+//!
+//! It runs in directories of its own, without root, and never looks at or changes what is installed on the host.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::archive::{ARCHIVE_KEYRING, Archive, Watch, check_suite};
+use super::cache;
+use super::command::{CommandError, Stopped, Tool};
+use super::error::Error;
+use super::index;
+use super::lock::LockedPackage;
+use super::openpgp::SignatureError;
+use super::request::Architecture;
+use super::sources::{self, Source};
+
+/// Settings that hold whatever the host's configuration says: no hooks, no other architectures, plain lists, and no
+/// unsigned or outdated ones. Run as root, apt would change to a user who cannot read the caller's directories.
+const CONFIGURATION: &str = r#"#clear APT::Architectures;
+#clear APT::Update;
+#clear APT::Compressor;
+#clear DPkg;
+Acquire::AllowDowngradeToInsecureRepositories "false";
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false";
+Acquire::GzipIndexes "false";
+Acquire::Languages "none";
+Acquire::PDiffs "false";
+Acquire::Retries "3";
+APT::Get::AllowUnauthenticated "false";
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+"#;
+/// Fields of a package list that `apt-get indextargets` is asked for, separated by tabs.
+const TARGET_FORMAT: &str = "$(TRUSTED)\t$(RELEASE)\t$(FILENAME)";
+
+/// The host's `apt-get`.
+#[derive(Clone, Debug)]
+pub struct AptGet {
+    /// The program.
+    pub program: PathBuf,
+    /// Its companion `apt-helper`.
+    pub helper: PathBuf,
+    /// apt's configuration directory, `/etc/apt`.
+    pub configuration: PathBuf,
+    /// The environment it gets: a search path, and proxies where there are any.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// A directory for its state.
+    pub state: PathBuf,
+}
+
+impl AptGet {
+    /// The usual one, if the host has it.
+    pub fn find(environment: BTreeMap<OsString, OsString>, state: PathBuf) -> Option<Self> {
+        let found = Self {
+            program: "/usr/bin/apt-get".into(),
+            helper: "/usr/lib/apt/apt-helper".into(),
+            configuration: "/etc/apt".into(),
+            environment,
+            state,
+        };
+        (found.program.is_file() && found.helper.is_file()).then_some(found)
+    }
+
+    fn sources(&self, suite: &str) -> Result<Vec<Source>, Error> {
+        check_suite(suite)?;
+        sources::sources(&self.configuration, suite, &self.state.join("keyring.gpg"))
+    }
+
+    /// Makes the directories and files that apt works with.
+    fn prepare(&self, suite: &str, architecture: Architecture) -> Result<Vec<Source>, Error> {
+        for name in ["lists/partial", "archives/partial", "sources"] {
+            let path = self.state.join(name);
+            fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
+        }
+        let sources = self.sources(suite)?;
+        let name = architecture.name();
+        let configuration =
+            format!("{CONFIGURATION}APT::Architecture \"{name}\";\nAPT::Architectures:: \"{name}\";\n");
+        cache::write(&self.state.join("apt.conf"), configuration.as_bytes())?;
+        cache::write(&self.state.join("status"), b"")?;
+        cache::write(&self.state.join("keyring.gpg"), ARCHIVE_KEYRING)?;
+        let text = sources::configuration(&sources, name);
+        cache::write(&self.state.join("sources/debian.sources"), text.as_bytes())?;
+        Ok(sources)
+    }
+
+    fn tool<'a>(&self, program: &'a Path, arguments: impl IntoIterator<Item = OsString>) -> Tool<'a> {
+        let state = &self.state;
+        let setting = |name: &str, path: PathBuf| {
+            let mut text = OsString::from(format!("{name}="));
+            text.push(path);
+            [OsString::from("-o"), text]
+        };
+        let settings = [
+            setting("Dir::State", state.clone()),
+            setting("Dir::State::lists", state.join("lists")),
+            setting("Dir::State::status", state.join("status")),
+            setting("Dir::Cache", state.clone()),
+            setting("Dir::Cache::archives", state.join("archives")),
+            setting("Dir::Etc::sourcelist", "/dev/null".into()),
+            setting("Dir::Etc::sourceparts", state.join("sources")),
+        ];
+        let mut all = vec![OsString::from("-q=2"), "-c".into(), state.join("apt.conf").into()];
+        all.extend(settings.into_iter().flatten());
+        all.extend(arguments);
+        let mut environment = self.environment.clone();
+        environment.insert("LC_ALL".into(), "C".into());
+        Tool { program, arguments: all, environment }
+    }
+}
+
+impl Archive for AptGet {
+    fn identity(&self, suite: &str) -> Result<String, Error> {
+        let sources = sources::sources(&self.configuration, suite, Path::new("keyring.gpg"))?;
+        Ok(format!("apt\n{}", sources::configuration(&sources, "any")))
+    }
+
+    fn update(&self, suite: &str, architecture: Architecture, watch: Watch<'_>) -> Result<String, Error> {
+        let sources = self.prepare(suite, architecture)?;
+        let _task = watch.report.task(&format!("package lists of {suite}"), None);
+        let update = self.tool(&self.program, ["update".into()]);
+        update.run(watch.interrupt, &mut || ()).map_err(|stopped| update_error(stopped, suite, &sources))?;
+        let arguments = ["indextargets", "--format", TARGET_FORMAT, "Created-By: Packages"];
+        let targets = self.tool(&self.program, arguments.map(OsString::from));
+        let targets =
+            targets.run(watch.interrupt, &mut || ()).map_err(tool_error("listing package lists"))?;
+        let mut kept = String::new();
+        let mut has_suite = false;
+        // What is not from a verified release file has no `yes`.
+        let verified = targets.lines().filter_map(|line| line.strip_prefix("yes\t")?.split_once('\t'));
+        for (archive, path) in verified {
+            watch.interrupt.check()?;
+            let path = Path::new(path);
+            let list = fs::read(path).map_err(Error::file("read", path))?;
+            index::keep(archive, &String::from_utf8_lossy(&list), &mut kept);
+            has_suite |= archive == suite;
+        }
+        if has_suite { Ok(kept) } else { Err(unknown_suite(suite, &sources)) }
+    }
+
+    fn download(
+        &self,
+        suite: &str,
+        packages: &[&LockedPackage],
+        directory: &Path,
+        watch: Watch<'_>,
+    ) -> Result<(), Error> {
+        let sources = self.sources(suite)?;
+        let total = packages.iter().map(|package| package.size).sum();
+        let task = watch.report.task(&format!("{} packages of {suite}", packages.len()), Some(total));
+        let mut arguments = vec![OsString::from("download-file")];
+        for package in packages {
+            let source = sources.iter().find(|source| source.archive == package.archive);
+            let source = source.or_else(|| sources.first()).ok_or_else(|| unknown_suite(suite, &sources))?;
+            arguments.push(package.url(&source.uri).into());
+            arguments.push(directory.join(package.cache_name()).into());
+        }
+        let mut done = 0;
+        let mut look = || {
+            let now = directory_size(directory);
+            task.advance(now.saturating_sub(done));
+            done = now.max(done);
+        };
+        let mirror = sources.first().map_or("", |source| &source.uri);
+        let helper = self.tool(&self.helper, arguments);
+        helper.run(watch.interrupt, &mut look).map_err(|stopped| download_error(stopped, mirror))?;
+        look();
+        Ok(())
+    }
+}
+
+/// Number of bytes of the files in a directory, as far as they can be seen: for progress only.
+fn directory_size(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// Finds out from apt's words what kind of failure it was.
+fn update_error(stopped: Stopped, suite: &str, sources: &[Source]) -> Error {
+    let said = |error: &CommandError, words: &[&str]| match error {
+        CommandError::Failed { stderr, .. } => words.iter().any(|word| stderr.contains(word)),
+        CommandError::Start { .. } => false,
+    };
+    let error = match stopped {
+        Stopped::Interrupted(interrupted) => return interrupted.into(),
+        Stopped::Failed(error) => error,
+    };
+    let mirror = mirror_of(suite, sources);
+    if said(&error, &["is expired", "not valid yet"]) {
+        let until = "the date in its release file".to_owned();
+        return Error::Expired { subject: format!("{mirror}/dists/{suite}"), until };
+    }
+    if said(&error, &["NO_PUBKEY", "is not signed", "BADSIG", "EXPKEYSIG", "REVKEYSIG", "signature"]) {
+        let subject = format!("{mirror}/dists/{suite}");
+        return Error::Signature { subject, source: SignatureError::Apt { source: error } };
+    }
+    if said(&error, &["does not have a Release file", "404 "]) {
+        return unknown_suite(suite, sources);
+    }
+    Error::Unreachable { url: mirror, source: Box::new(error) }
+}
+
+fn download_error(stopped: Stopped, mirror: &str) -> Error {
+    match stopped {
+        Stopped::Interrupted(interrupted) => interrupted.into(),
+        Stopped::Failed(error) => {
+            let url = super::command::without_credentials(mirror);
+            Error::Unreachable { url, source: Box::new(error) }
+        }
+    }
+}
+
+pub(super) fn tool_error(purpose: &str) -> impl FnOnce(Stopped) -> Error {
+    let purpose = purpose.to_owned();
+    move |stopped| match stopped {
+        Stopped::Interrupted(interrupted) => interrupted.into(),
+        Stopped::Failed(source) => Error::Tool { purpose, source },
+    }
+}
+
+fn unknown_suite(suite: &str, sources: &[Source]) -> Error {
+    Error::UnknownSuite { suite: suite.to_owned(), mirror: mirror_of(suite, sources) }
+}
+
+fn mirror_of(suite: &str, sources: &[Source]) -> String {
+    let source = sources.iter().find(|source| source.archive == suite);
+    super::command::without_credentials(source.map_or("", |source| source.uri.trim_end_matches('/')))
+}

@@ -1,0 +1,168 @@
+//! Bytecode of Python's standard library, which its packages make in their scripts.
+//!
+//! The packages' own interpreter compiles it where it can run, so that the bytes depend on nothing but the lock;
+//! it is started by the packages' own loader and never leaves the scratch directory.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use super::apt::tool_error;
+use super::archive::Watch;
+use super::assemble::Bytecode;
+use super::command::Tool;
+use super::error::Error;
+use super::lock::Lock;
+use super::request::Architecture;
+use crate::oci::platform::Platform;
+use crate::oci::tree::{Content, Entry, EntryKind, Owner, Tree, TreeError};
+
+/// What is not worth its bytecode: tests, and programs that nobody runs in a container.
+const SKIPPED: &str = r"/(test|tests|idlelib|lib2to3|turtledemo)/";
+/// Bytecode up to this size is kept in memory.
+const INLINE_LIMIT: u64 = 32 << 10;
+
+/// Adds the bytecode of the standard library, if the tree has one; warns if nobody can make it.
+pub(super) fn compile(
+    tree: &mut Tree,
+    lock: &Lock,
+    scratch: &Path,
+    bytecode: &Bytecode,
+    watch: Watch<'_>,
+) -> Result<(), Error> {
+    let Some(library) = standard_library(tree) else { return Ok(()) };
+    let _task = watch.report.task("bytecode of the standard library", None);
+    let root = scratch.join("bytecode");
+    if root.exists() {
+        fs::remove_dir_all(&root).map_err(Error::file("remove", &root))?;
+    }
+    materialise(tree, &library, lock.architecture, &root)?;
+    let version = library.rsplit('/').next().unwrap_or_default();
+    let Some(interpreter) =
+        own(tree, version, lock.architecture, &root).or_else(|| host(version, bytecode, watch))
+    else {
+        let text =
+            format!("there is no `{version}` here to make bytecode with: the image will start more slowly");
+        watch.report.warn(&text);
+        return Ok(());
+    };
+    let directory = root.join(&library);
+    let target = format!("/{library}");
+    let mut arguments = interpreter.arguments;
+    arguments.extend(["-B", "-S", "-s", "-m", "compileall", "-q", "-f", "-j", "2"].map(OsString::from));
+    arguments.extend(["--invalidation-mode", "unchecked-hash", "-x", SKIPPED, "-s"].map(OsString::from));
+    arguments.extend([directory.clone().into(), "-p".into(), target.into(), directory.into()]);
+    let tool = Tool { program: &interpreter.program, arguments, environment: interpreter.environment };
+    tool.run(watch.interrupt, &mut || ()).map_err(tool_error("making bytecode of the standard library"))?;
+    collect(tree, &library, &root)
+}
+
+struct Interpreter {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    environment: BTreeMap<OsString, OsString>,
+}
+
+/// The directory of the tree's standard library.
+fn standard_library(tree: &Tree) -> Option<String> {
+    let mut paths = tree.iter().map(|(path, _)| path);
+    let module = paths.find(|path| path.starts_with("usr/lib/python3.") && path.ends_with("/os.py"))?;
+    let directory = module.strip_suffix("/os.py")?;
+    (directory.matches('/').count() == 2).then(|| directory.to_owned())
+}
+
+/// The packages' interpreter, if it can run here.
+fn own(tree: &Tree, version: &str, architecture: Architecture, root: &Path) -> Option<Interpreter> {
+    if Platform::host().architecture != architecture.name() {
+        return None;
+    }
+    let is_loader = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with("ld-linux"));
+    let (loader, _) =
+        tree.iter().find(|(path, entry)| is_loader(path) && matches!(entry.kind, EntryKind::File(_)))?;
+    let program = root.join(format!("usr/bin/{version}"));
+    if !program.exists() {
+        return None;
+    }
+    let libraries = root.join("usr/lib").join(architecture.triplet());
+    let environment = [("PYTHONHOME", root.join("usr").into()), ("PYTHONHASHSEED", OsString::from("0"))];
+    Some(Interpreter {
+        program: root.join(loader),
+        arguments: vec!["--library-path".into(), libraries.into(), program.into()],
+        environment: environment.map(|(name, value)| (name.into(), value)).into(),
+    })
+}
+
+/// The host's interpreter, if it is of the same minor version: bytecode's form is the same within one.
+fn host(version: &str, bytecode: &Bytecode, watch: Watch<'_>) -> Option<Interpreter> {
+    let program = bytecode.host_python.clone()?;
+    let mut environment = bytecode.environment.clone();
+    environment.remove(&OsString::from("PYTHONDONTWRITEBYTECODE"));
+    environment.insert("PYTHONHASHSEED".into(), "0".into());
+    let code = "import sys; print('python%d.%d' % sys.version_info[:2])";
+    let arguments = ["-I", "-c", code].map(OsString::from).to_vec();
+    let asked = Tool { program: &program, arguments, environment: environment.clone() };
+    let answer = asked.run(watch.interrupt, &mut || ()).ok()?;
+    (answer.trim() == version).then_some(Interpreter { program, arguments: Vec::new(), environment })
+}
+
+/// Lays out the standard library, the interpreter and the shared libraries as files.
+fn materialise(tree: &Tree, library: &str, architecture: Architecture, root: &Path) -> Result<(), Error> {
+    let below = format!("{library}/");
+    let libraries = format!("usr/lib/{}/", architecture.triplet());
+    let version = library.rsplit('/').next().unwrap_or_default();
+    let program = format!("usr/bin/{version}");
+    let is_wanted = |path: &str| {
+        let is_shared = path.strip_prefix(&libraries).is_some_and(|name| !name.contains('/'));
+        path.starts_with(&below) || is_shared || path == program || path.starts_with("usr/lib64/ld-linux")
+    };
+    for (path, entry) in tree.iter().filter(|(path, _)| is_wanted(path)) {
+        let target = root.join(path);
+        let written = |error| Error::file("write", &target)(error);
+        let parent = target.parent().unwrap_or(root);
+        match &entry.kind {
+            EntryKind::Directory => fs::create_dir_all(&target).map_err(written)?,
+            // Links to other places of the tree are of no use here.
+            EntryKind::Symlink(to) if to.starts_with('/') || to.contains("..") => {}
+            kind => {
+                fs::create_dir_all(parent).map_err(Error::file("create", parent))?;
+                match kind {
+                    EntryKind::File(Content::Bytes(bytes)) => fs::write(&target, bytes).map_err(written)?,
+                    EntryKind::File(Content::File { path, .. }) => symlink(path, &target).map_err(written)?,
+                    EntryKind::Symlink(to) => symlink(to, &target).map_err(written)?,
+                    EntryKind::HardLink(to) => symlink(root.join(to), &target).map_err(written)?,
+                    EntryKind::Directory => {}
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes the bytecode that was made into the tree.
+fn collect(tree: &mut Tree, library: &str, root: &Path) -> Result<(), Error> {
+    let walk = walkdir::WalkDir::new(root.join(library)).sort_by_file_name();
+    for found in walk {
+        let found = found.map_err(|error| {
+            let path = error.path().unwrap_or(root).to_owned();
+            Error::File { action: "list", path, source: error.into() }
+        })?;
+        let path = found.path();
+        let is_bytecode = path.extension().is_some_and(|extension| extension == "pyc");
+        let name = path.strip_prefix(root).ok().and_then(Path::to_str).filter(|_| is_bytecode);
+        let Some(name) = name else { continue };
+        let size = fs::metadata(path).map_err(Error::file("read", path))?.len();
+        let content = if size <= INLINE_LIMIT {
+            Content::Bytes(fs::read(path).map_err(Error::file("read", path))?.into())
+        } else {
+            Content::File { path: path.to_owned(), size }
+        };
+        let inserted = tree.insert(name, Entry::file(content, 0o644, Owner::ROOT));
+        inserted.map_err(|source: TreeError| Error::Unpack {
+            package: "python3".to_owned(),
+            source: source.into(),
+        })?;
+    }
+    Ok(())
+}
