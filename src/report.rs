@@ -1,9 +1,14 @@
 //! How the library tells what it is doing; the command line decides how that is shown.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use thiserror::Error;
+
+/// How often waiting code looks whether somebody asked to stop: faster than a person notices.
+const GUARD_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Receives what an operation is doing. Implementations draw, print lines, or keep quiet.
 pub trait Report: Send + Sync {
@@ -63,6 +68,35 @@ impl Interrupt {
     /// An error if somebody asked: to be called between pieces of work.
     pub fn check(&self) -> Result<(), Interrupted> {
         if self.is_raised() { Err(Interrupted) } else { Ok(()) }
+    }
+
+    /// Awaits `future`, and drops it when somebody asks to stop.
+    pub async fn guard<T>(&self, future: impl Future<Output = T>) -> Result<T, Interrupted> {
+        let raised = async {
+            while !self.is_raised() {
+                tokio::time::sleep(GUARD_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            result = future => Ok(result),
+            () = raised => Err(Interrupted),
+        }
+    }
+}
+
+/// The report of an operation and the wish to end it, which belong to everything that takes long.
+#[derive(Clone)]
+pub struct Activity {
+    /// Is told what happens.
+    pub report: Arc<dyn Report>,
+    /// Is raised to make it stop.
+    pub interrupt: Interrupt,
+}
+
+impl Activity {
+    /// An activity that nobody watches or stops.
+    pub fn silent() -> Self {
+        Self { report: Arc::new(Silent), interrupt: Interrupt::default() }
     }
 }
 

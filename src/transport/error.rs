@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::oci::digest::{Digest, ParseDigestError};
 use crate::oci::image::ImageError;
 use crate::oci::platform::Platform;
+use crate::registry::RegistryError;
 use crate::report::Interrupted;
 
 /// An image could not be read or written.
@@ -112,6 +113,14 @@ pub enum TransportError {
         /// The media type.
         media_type: String,
     },
+    /// The document is of a kind that ekiben does not know: not an image, or older than all registries still in use.
+    #[error("`{subject}` is not an image but a `{media_type}`")]
+    ManifestType {
+        /// What was read.
+        subject: String,
+        /// The media type.
+        media_type: String,
+    },
     /// This transport cannot be used that way.
     #[error("`{name}` cannot be {attempted}")]
     Unsupported {
@@ -120,7 +129,16 @@ pub enum TransportError {
         /// `written to` or `read from`.
         attempted: &'static str,
     },
+    /// The registry could not be used.
+    #[error(transparent)]
+    Registry(Box<RegistryError>),
     /// The user asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+}
+
+impl From<RegistryError> for TransportError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
+    }
 }

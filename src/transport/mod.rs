@@ -9,6 +9,7 @@ pub mod layout;
 mod manifest;
 mod name;
 mod receipt;
+pub mod registry;
 
 pub use error::TransportError;
 pub use name::{ParseNameError, SCHEMES, TransportName, familiar};

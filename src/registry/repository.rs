@@ -1,0 +1,57 @@
+//! One repository of a registry: what manifests, blobs and uploads have in common.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::client::Settings;
+use super::endpoint::Endpoint;
+use super::error::RegistryError;
+use super::refusal::Refusal;
+use super::scopes::Scopes;
+use crate::http::{Response, Url};
+use crate::oci::reference::Repository as Name;
+
+/// A repository that can be read and written. Clones share everything.
+#[derive(Clone)]
+pub struct Repository {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) name: Name,
+    pub(super) settings: Arc<Settings>,
+}
+
+impl Repository {
+    pub(super) fn new(endpoint: Arc<Endpoint>, name: Name, settings: Arc<Settings>) -> Self {
+        Self { endpoint, name, settings }
+    }
+
+    /// Registry and path.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(super) fn url(&self, rest: &str) -> Result<Url, RegistryError> {
+        self.endpoint.url(&format!("{}/{rest}", self.name.path))
+    }
+
+    pub(super) fn pull_scopes(&self) -> Scopes {
+        Scopes::pull(&self.name.path)
+    }
+
+    pub(super) fn push_scopes(&self) -> Scopes {
+        Scopes::push(&self.name.path)
+    }
+
+    /// The error for a 404.
+    pub(super) async fn not_found(&self, what: String, response: Response) -> RegistryError {
+        let refusal = Refusal::read(response).await;
+        let is_repository = refusal.has_code("NAME_UNKNOWN");
+        let what = if is_repository { format!("repository `{}`", self.name.path) } else { what };
+        RegistryError::NotFound { registry: self.endpoint.registry().to_owned(), what, refusal }
+    }
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Repository({})", self.name)
+    }
+}
