@@ -10,6 +10,9 @@ use thiserror::Error;
 /// Prefix of the files and directories that hold unfinished work. Not `.tmp`: that is for other tools to use.
 const STAGING_PREFIX: &str = ".ekiben-staging-";
 
+/// Ending of the files whose lock says that somebody works in the directory beside.
+const LOCK_SUFFIX: &str = ".lock";
+
 /// The file system refused something.
 #[derive(Debug, Error)]
 #[error("cannot {action} `{path}`")]
@@ -140,6 +143,62 @@ impl StagedDirectory {
     }
 }
 
+/// A directory for unfinished work, removed when dropped; what killed processes left is swept when the next is made.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    lock: NamedTempFile,
+}
+
+impl Scratch {
+    /// Makes one in `parent`. Its lock file beside it tells other processes that somebody works there.
+    pub fn inside(parent: &Path) -> Result<Self, FsError> {
+        create_dir_all(parent)?;
+        sweep(parent);
+        loop {
+            let lock =
+                tempfile::Builder::new().prefix(STAGING_PREFIX).suffix(LOCK_SUFFIX).tempfile_in(parent);
+            let lock = lock.map_err(FsError::of("create a file in", parent))?;
+            lock.as_file().lock().map_err(FsError::of("lock", lock.path()))?;
+            // A sweep between creation and lock may have removed it.
+            if lock.path().exists() {
+                let path = lock.path().with_extension("");
+                create_dir_all(&path)?;
+                return Ok(Self { path, lock });
+            }
+        }
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Best effort: what stays is swept by the next process.
+        let _ = fs::remove_dir_all(&self.path);
+        let _ = fs::remove_file(self.lock.path());
+    }
+}
+
+/// Removes the work of processes that ended without removing it: whose lock can be had.
+fn sweep(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !name.starts_with(STAGING_PREFIX) || !name.ends_with(LOCK_SUFFIX) {
+            continue;
+        }
+        let Ok(lock) = File::options().write(true).open(&path) else { continue };
+        if lock.try_lock().is_ok() {
+            let _ = fs::remove_dir_all(path.with_extension(""));
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
 /// Takes the lock file at `path`, waiting for whoever has it; the lock ends with the returned file.
 pub fn lock(path: &Path) -> Result<File, FsError> {
     create_dir_all(parent_of(path))?;
@@ -184,6 +243,20 @@ mod tests {
             (names(directory.path()), fs::read(&path).unwrap()),
             (vec!["a".to_owned()], b"whole".to_vec())
         );
+    }
+
+    #[test]
+    fn what_killed_processes_left_is_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let living = Scratch::inside(directory.path()).unwrap();
+        let killed = directory.path().join(".ekiben-staging-killed");
+        fs::create_dir(&killed).unwrap();
+        fs::write(directory.path().join(".ekiben-staging-killed.lock"), b"").unwrap();
+        fs::write(killed.join("half"), b"").unwrap();
+        let next = Scratch::inside(directory.path()).unwrap();
+        assert!(living.path().is_dir() && next.path().is_dir() && !killed.exists());
+        drop((living, next));
+        assert_eq!(names(directory.path()), Vec::<String>::new());
     }
 
     #[test]

@@ -8,11 +8,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use crate::report::Interrupt;
 
 /// How often a running child is looked at for its end and for an interrupt.
 const POLL: Duration = Duration::from_millis(20);
@@ -31,28 +32,6 @@ const SHORTEST_SECRET: usize = 4;
 
 /// What stands in a message where a secret was.
 const MASK: &str = "****";
-
-/// Asks running operations to stop; clones share the request.
-#[derive(Clone, Debug, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    /// Makes every holder of a clone stop as soon as it can.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// Tells whether a stop was asked for.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-impl From<Arc<AtomicBool>> for Interrupt {
-    fn from(flag: Arc<AtomicBool>) -> Self {
-        Self(flag)
-    }
-}
 
 /// What can go wrong with a child process.
 #[derive(Debug, thiserror::Error)]
@@ -189,7 +168,7 @@ impl Command {
     /// # Errors
     /// It cannot be started, it fails, or `interrupt` is set meanwhile (the child is then killed).
     pub fn run(&self, interrupt: &Interrupt) -> Result<Output, Error> {
-        if interrupt.is_set() {
+        if interrupt.is_raised() {
             return Err(Error::Interrupted { command: self.shown() });
         }
         let mut child = self.spawn()?;
@@ -248,7 +227,7 @@ impl Command {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => thread::sleep(POLL / 10),
             }
-            if interrupt.is_set() {
+            if interrupt.is_raised() {
                 end(child);
                 return Err(Error::Interrupted { command: self.shown() });
             }
@@ -417,7 +396,7 @@ mod tests {
         let begun = Instant::now();
         let handle = thread::spawn(move || {
             thread::sleep(Duration::from_millis(100));
-            setter.set();
+            setter.raise();
         });
         let error = shell("sleep 60 & sleep 60").run(&interrupt).unwrap_err();
         handle.join().unwrap();

@@ -132,7 +132,7 @@ fn materialise(tree: &Tree, library: &str, architecture: Architecture, root: &Pa
                     EntryKind::File(Content::File { path, .. }) => symlink(path, &target).map_err(written)?,
                     EntryKind::Symlink(to) => symlink(to, &target).map_err(written)?,
                     EntryKind::HardLink(to) => symlink(root.join(to), &target).map_err(written)?,
-                    EntryKind::Directory => {}
+                    EntryKind::Directory | EntryKind::File(Content::Blob(_)) => {}
                 }
             }
         }

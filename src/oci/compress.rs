@@ -37,13 +37,15 @@ pub enum Compression {
     Zstd,
 }
 
-/// How a layer's bytes are to be stored.
+/// How a layer's bytes are to be kept until they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Storage {
-    /// Compressed so, always.
-    Always(Compression),
-    /// Compressed so if that gains anything, else a plain tar that is never written to the cache.
+    /// In the cache, in that form.
+    Kept(Compression),
+    /// A plain tar that is made of its contents each time it is read.
+    Virtual,
+    /// In the cache, in that form, if that gains anything; else virtual.
     IfWorthwhile(Compression),
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::PackError;
-use crate::fs;
+use crate::fs::{self, FsError, Scratch};
 use crate::oci::compress::Compression;
 use crate::oci::digest::{DiffId, Digest};
 
@@ -16,6 +16,8 @@ pub(super) struct Record {
     pub(super) size: u64,
     pub(super) diff_id: DiffId,
     pub(super) compression: Compression,
+    /// Whether the blob is made of the contents each time, and so not in the cache.
+    pub(super) is_virtual: bool,
 }
 
 /// A directory of packed layers, shared by all builds of a user. Everything in it can be deleted at any time.
@@ -33,6 +35,11 @@ impl Cache {
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// A directory for unfinished work, which goes when it is dropped.
+    pub fn scratch(&self) -> Result<Scratch, FsError> {
+        Scratch::inside(&self.root.join("tmp"))
     }
 
     /// Where the blob with that digest is, or would be.

@@ -21,16 +21,16 @@ use crate::report::{Interrupt, Report, Watched};
 /// Changes whenever the same tree would give other bytes: part of every plan key.
 const PACKER_VERSION: u32 = 1;
 
-/// A layer to be made.
-pub struct LayerSpec<'a> {
+/// A layer to be made; `E` is the error of whoever makes its contents.
+pub struct LayerSpec<'a, E = PackError> {
     /// What people read in the image's history and on the terminal.
     pub title: String,
     /// Everything that the layer's bytes follow from: equal inputs, equal bytes.
     pub inputs: serde_json::Value,
     /// How to store it.
     pub storage: Storage,
-    /// Makes the contents. Called for a compressed layer only when the cache has none; must not read file contents.
-    pub tree: Box<dyn FnOnce() -> Result<Tree, PackError> + Send + 'a>,
+    /// Makes the contents, of which nothing is read here. Called for a kept layer only when the cache has none.
+    pub tree: Box<dyn FnOnce() -> Result<Tree, E> + Send + 'a>,
 }
 
 /// A layer, and whether it had to be packed.
@@ -42,7 +42,7 @@ pub struct Packed {
     pub was_packed: bool,
 }
 
-impl LayerSpec<'_> {
+impl<E> LayerSpec<'_, E> {
     /// The plan key: digest of the inputs, the way of storing them, the time stamp, and the packer's version.
     pub fn key(&self, time: BuildTime) -> Digest {
         Digest::of(&canonical(&json!({
@@ -56,14 +56,14 @@ impl LayerSpec<'_> {
 }
 
 /// Takes the layer from the cache, or packs it and puts it there.
-pub fn pack(
-    spec: LayerSpec<'_>,
+pub fn pack<E: From<PackError>>(
+    spec: LayerSpec<'_, E>,
     cache: &Cache,
     time: BuildTime,
     report: &dyn Report,
     interrupt: &Interrupt,
-) -> Result<Packed, PackError> {
-    interrupt.check()?;
+) -> Result<Packed, E> {
+    interrupt.check().map_err(PackError::from)?;
     let key = spec.key(time);
     let LayerSpec { title, storage, tree, .. } = spec;
     let finish = |record: &Record, blob, was_packed| Packed {
@@ -79,17 +79,13 @@ pub fn pack(
         was_packed,
     };
     if let Some(record) = cache.record(key) {
-        match record.compression {
-            Compression::None => {
-                let tar = VirtualTar::new(&tree()?, time.seconds());
-                return Ok(finish(&record, Arc::new(tar), false));
-            }
-            Compression::Gzip | Compression::Zstd => {
-                let blob = FileBlob::whole(cache.blob_path(record.digest)).ok();
-                if let Some(blob) = blob.filter(|blob| blob.size == record.size) {
-                    return Ok(finish(&record, Arc::new(blob), false));
-                }
-            }
+        if record.is_virtual {
+            let tar = VirtualTar::new(&tree()?, time.seconds());
+            return Ok(finish(&record, Arc::new(tar), false));
+        }
+        let blob = FileBlob::whole(cache.blob_path(record.digest)).ok();
+        if let Some(blob) = blob.filter(|blob| blob.size == record.size) {
+            return Ok(finish(&record, Arc::new(blob), false));
         }
     }
     let tar = VirtualTar::new(&tree()?, time.seconds());
@@ -97,21 +93,24 @@ pub fn pack(
         Ok(()) => PackError::Pack { layer: title.clone(), source },
         Err(interrupted) => PackError::Interrupted(interrupted),
     };
-    let compression = match storage {
-        Storage::Always(compression) => compression,
-        Storage::IfWorthwhile(compression) if compress::is_worthwhile(&tar).map_err(explain)? => compression,
-        Storage::IfWorthwhile(_) => Compression::None,
+    let kept_as = match storage {
+        Storage::Kept(compression) => Some(compression),
+        Storage::IfWorthwhile(compression) if compress::is_worthwhile(&tar).map_err(explain)? => {
+            Some(compression)
+        }
+        Storage::IfWorthwhile(_) | Storage::Virtual => None,
     };
     let progress = report.task(&format!("pack {title}"), Some(tar.size()));
     let reader = Watched::new(tar.open_at(0).map_err(explain)?, progress.as_ref(), interrupt);
-    let (record, blob) = match compression {
-        Compression::None => {
+    let (record, blob) = match kept_as {
+        None => {
             let (digest, size) = Digest::of_reader(reader).map_err(explain)?;
             let blob: Arc<dyn Blob> = Arc::new(tar);
-            (Record { digest, size, diff_id: DiffId(digest), compression }, blob)
+            let compression = Compression::None;
+            (Record { digest, size, diff_id: DiffId(digest), compression, is_virtual: true }, blob)
         }
-        Compression::Gzip | Compression::Zstd => {
-            let record = store_compressed(compression, reader, cache, key).map_err(explain)?;
+        Some(compression) => {
+            let record = store(compression, reader, cache, key).map_err(explain)?;
             let path = cache.blob_path(record.digest);
             let blob: Arc<dyn Blob> = Arc::new(FileBlob { path, start: 0, size: record.size });
             (record, blob)
@@ -121,13 +120,8 @@ pub fn pack(
     Ok(finish(&record, blob, true))
 }
 
-/// Compresses the tar into the cache, hashing both sides on the way.
-fn store_compressed(
-    compression: Compression,
-    reader: impl io::Read,
-    cache: &Cache,
-    key: Digest,
-) -> io::Result<Record> {
+/// Stores the tar in the cache, hashing both sides of the compression on the way.
+fn store(compression: Compression, reader: impl io::Read, cache: &Cache, key: Digest) -> io::Result<Record> {
     let staged = StagedFile::beside(&cache.blob_path(key)).map_err(io::Error::other)?;
     let mut packed = Hasher::new(io::BufWriter::with_capacity(256 * 1024, staged));
     let mut plain = Tee { reader, hasher: Hasher::new(io::sink()) };
@@ -136,7 +130,7 @@ fn store_compressed(
     let ((digest, size), writer) = packed.finish();
     let staged = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
     staged.publish_as(&cache.blob_path(digest)).map_err(io::Error::other)?;
-    Ok(Record { digest, size, diff_id: DiffId(plain.hasher.digest().0), compression })
+    Ok(Record { digest, size, diff_id: DiffId(plain.hasher.digest().0), compression, is_virtual: false })
 }
 
 /// A reader that hashes what passes.
@@ -181,9 +175,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::new(directory.path().to_owned());
         for storage in [
-            Storage::Always(Compression::Gzip),
-            Storage::Always(Compression::Zstd),
-            Storage::Always(Compression::None),
+            Storage::Kept(Compression::Gzip),
+            Storage::Kept(Compression::Zstd),
+            Storage::Kept(Compression::None),
+            Storage::Virtual,
             Storage::IfWorthwhile(Compression::Gzip),
         ] {
             let first = put(&cache, spec(storage, "text", 1));
@@ -200,9 +195,9 @@ mod tests {
     fn a_lost_blob_is_packed_again() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::new(directory.path().to_owned());
-        let first = put(&cache, spec(Storage::Always(Compression::Gzip), "text", 1));
+        let first = put(&cache, spec(Storage::Kept(Compression::Gzip), "text", 1));
         std::fs::remove_file(cache.blob_path(first.layer.digest)).unwrap();
-        assert!(put(&cache, spec(Storage::Always(Compression::Gzip), "text", 1)).was_packed);
+        assert!(put(&cache, spec(Storage::Kept(Compression::Gzip), "text", 1)).was_packed);
     }
 
     #[test]
@@ -211,7 +206,7 @@ mod tests {
         let cache = Cache::new(directory.path().to_owned());
         let interrupt = Interrupt::default();
         let raise = interrupt.clone();
-        let mut spec = spec(Storage::Always(Compression::Gzip), "text", 1);
+        let mut spec = spec(Storage::Kept(Compression::Gzip), "text", 1);
         let inner = std::mem::replace(&mut spec.tree, Box::new(|| Ok(Tree::new())));
         spec.tree = Box::new(move || {
             raise.raise();

@@ -43,7 +43,7 @@ pub enum LayerContent {
 
 pub(super) fn plan(inputs: &Inputs) -> Vec<LayerPlan> {
     let mut layers = Vec::new();
-    let compressed = Storage::Always(inputs.compression);
+    let compressed = Storage::Kept(inputs.compression);
     let mut add = |title: String, content, inputs, storage| {
         layers.push(LayerPlan { title, content, inputs, storage });
     };
@@ -75,7 +75,7 @@ pub(super) fn plan(inputs: &Inputs) -> Vec<LayerPlan> {
         let document = json!({"kind": "model", "fingerprint": model.fingerprint, "name": model.name,
             "version": model.version});
         let storage = match inputs.compression {
-            Compression::None => Storage::Always(Compression::None),
+            Compression::None => Storage::Virtual,
             compression => Storage::IfWorthwhile(compression),
         };
         add(format!("model {}:{}", model.name, model.version), LayerContent::Model(index), document, storage);

@@ -12,6 +12,7 @@ use super::Host;
 use super::error::Error;
 use super::interpreter::Interpreter;
 use super::target::PythonVersion;
+use super::venv::VENV;
 use crate::process;
 
 /// The program that compiles; runs on any Python that packages are locked for.
@@ -138,7 +139,33 @@ pub fn compile_stdlib(
     interpreter: &Interpreter,
     host: &Host,
 ) -> Result<CompiledStdlib, Error> {
-    let library = root.join("usr/lib").join(python.executable());
+    let (jobs, written) = jobs_below(root, &format!("usr/lib/{}", python.executable()), "", python)?;
+    compile(&jobs, interpreter, host)?;
+    Ok(compiled(root, written))
+}
+
+/// Compiles the packages below a directory that is laid out as the image's virtual environment.
+///
+/// # Errors
+/// There are no packages, a file cannot be written, or the interpreter fails.
+pub fn compile_packages(
+    root: &Path,
+    python: PythonVersion,
+    interpreter: &Interpreter,
+    host: &Host,
+) -> Result<(), Error> {
+    let (jobs, _) = jobs_below(root, &python.site_packages(), VENV, python)?;
+    compile(&jobs, interpreter, host).map(drop)
+}
+
+/// One job for each module below `directory`, and the bytecode files that they would write.
+fn jobs_below(
+    root: &Path,
+    directory: &str,
+    prefix: &str,
+    python: PythonVersion,
+) -> Result<(Vec<Job>, Vec<String>), Error> {
+    let library = root.join(directory);
     let mut jobs = Vec::new();
     let mut written = Vec::new();
     let walk = walkdir::WalkDir::new(&library).sort_by_file_name().into_iter();
@@ -148,22 +175,23 @@ pub fn compile_stdlib(
             Error::File { action: "read directory", path, source: error.into() }
         })?;
         let path = entry.path().strip_prefix(root).ok().and_then(Path::to_str);
-        let Some(path) =
-            path.filter(|path| entry.file_type().is_file() && bytecode_path(path, python).is_some())
-        else {
+        let Some(path) = path.filter(|path| entry.file_type().is_file() && path.ends_with(".py")) else {
             continue;
         };
-        let Some(job) = Job::new(root, path, "", python) else { continue };
+        let Some(job) = Job::new(root, path, prefix, python) else { continue };
         written.extend(bytecode_path(path, python));
         jobs.push(job);
     }
-    compile(&jobs, interpreter, host)?;
+    Ok((jobs, written))
+}
+
+fn compiled(root: &Path, mut written: Vec<String>) -> CompiledStdlib {
     let size_of = |path: &String| fs::metadata(root.join(path)).map(|metadata| metadata.len()).ok();
     // A file that is no valid Python has no bytecode.
     written.retain(|path| size_of(path).is_some());
     written.sort();
     let size = written.iter().filter_map(size_of).sum();
-    Ok(CompiledStdlib { files: written, size })
+    CompiledStdlib { files: written, size }
 }
 
 fn is_skipped(name: Option<&str>) -> bool {

@@ -276,7 +276,7 @@ impl Installer<'_> {
         prefix: &Path,
         claims: &Claims,
     ) -> Result<Option<Making>, Error> {
-        if self.host.interrupt.is_set() {
+        if self.host.interrupt.is_raised() {
             return Err(Error::Interrupted);
         }
         let python = self.request.target.python;

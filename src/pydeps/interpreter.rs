@@ -142,7 +142,7 @@ impl Interpreter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::Interrupt;
+    use crate::report::Interrupt;
     use std::collections::BTreeMap;
     use std::os::unix::fs::PermissionsExt;
 

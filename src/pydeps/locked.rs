@@ -8,6 +8,7 @@ use url::Url;
 
 use super::error::Error;
 use super::index::IndexOptions;
+use super::target::Target;
 
 /// First line of a lock that this module writes.
 const HEADER: &str = "lock-version = \"1.0\"\ncreated-by = \"ekiben\"\n";
@@ -57,6 +58,22 @@ pub enum WheelSource {
 }
 
 impl LockedEnv {
+    /// Whether every wheel runs on `target`: by the tags in its file name (binary distribution format, File name
+    /// convention).
+    pub fn fits(&self, target: &Target) -> bool {
+        let python_tag = target.python.cache_tag().replace("cpython-", "cp");
+        let machine = target.architecture.machine();
+        self.packages.iter().all(|package| {
+            let stem = package.wheel.strip_suffix(".whl").unwrap_or(&package.wheel);
+            let mut tags = stem.rsplit('-');
+            let (Some(platform), Some(abi), Some(python)) = (tags.next(), tags.next(), tags.next()) else {
+                return false;
+            };
+            let is_python = |tag: &str| tag.starts_with("py3") || tag == python_tag || abi.contains("abi3");
+            python.split('.').any(is_python) && (platform == "any" || platform.contains(machine))
+        })
+    }
+
     /// Reads a lock for one platform; relative paths are relative to `directory`.
     ///
     /// # Errors

@@ -29,9 +29,9 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use crate::process::Interrupt;
+use crate::report::Interrupt;
 
-pub use bytecode::{CompiledStdlib, compile_stdlib};
+pub use bytecode::{CompiledStdlib, compile_packages, compile_stdlib};
 pub use error::{Error, Warning};
 pub use index::IndexOptions;
 pub use install::{Compiler, Distribution, InstallRequest, Installation, install};

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::error::ResolveError;
 use crate::fs;
 use crate::oci::config::env_value;
-use crate::oci::digest::Digest;
 use crate::oci::image::Image;
 use crate::oci::layer::Layer;
 
@@ -71,6 +70,16 @@ impl BaseFacts {
             wanted: version.to_owned(),
             others: self.pythons.keys().cloned().collect(),
         })
+    }
+
+    /// The suite of a Debian image, from the code name in its `os-release` (os-release(5)).
+    pub fn debian_suite(&self) -> Option<String> {
+        let text = ["etc/os-release", "usr/lib/os-release"].iter().find_map(|path| self.texts.get(*path))?;
+        let field = |name: &str| {
+            let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            values.next().map(|value| value.trim_matches('"').to_owned())
+        };
+        field("VERSION_CODENAME").filter(|_| field("ID").as_deref() == Some("debian"))
     }
 
     /// The text of the package status of a Debian-family image: of `status`, or of the entries of `status.d`.
@@ -154,14 +163,6 @@ fn python_version(name: &str) -> Option<&str> {
     let (major, minor) = version.split_once('.')?;
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     (is_number(major) && is_number(minor)).then_some(version)
-}
-
-/// A digest of the facts, for plan keys of layers that follow from them.
-impl BaseFacts {
-    /// Digest of the text at `path`, where there is one.
-    pub fn text_digest(&self, path: &str) -> Option<Digest> {
-        self.texts.get(path).map(|text| Digest::of(text.as_bytes()))
-    }
 }
 
 #[cfg(test)]

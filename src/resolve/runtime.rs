@@ -24,6 +24,8 @@ const PT_INTERP: u32 = 3;
 pub struct Server {
     /// The file.
     pub path: PathBuf,
+    /// Its size.
+    pub size: u64,
     /// Digest of its bytes.
     pub digest: Digest,
 }
@@ -38,7 +40,7 @@ impl Server {
             .ok_or_else(|| ResolveError::NoServer { path: path.clone(), platform: platform.to_string() })?;
         match refusal(&bytes, platform) {
             Some(reason) => Err(ResolveError::BadServer { path, reason }),
-            None => Ok(Self { path, digest: Digest::of(&bytes) }),
+            None => Ok(Self { path, size: bytes.len() as u64, digest: Digest::of(&bytes) }),
         }
     }
 }
@@ -101,20 +103,26 @@ pub fn sdk_digest() -> Digest {
     Digest::of(&all)
 }
 
-/// Writes the SDK's files below `directory`, once: for workers on this machine, which find it by `PYTHONPATH`.
+/// Writes the SDK's files below `directory`.
+pub fn write_sdk(directory: &Path) -> Result<(), FsError> {
+    for (path, contents) in sdk_files() {
+        let path = directory.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        std::fs::write(&path, contents).map_err(FsError::of("write", &path))?;
+    }
+    Ok(())
+}
+
+/// Writes the SDK's files below a directory of their own in `directory`, once: for workers on this machine, which find it by `PYTHONPATH`.
 pub fn unpack_sdk(directory: &Path) -> Result<PathBuf, FsError> {
     let target = directory.join(sdk_digest().hex());
     if target.exists() {
         return Ok(target);
     }
     let staged = fs::StagedDirectory::beside(&target)?;
-    for (path, contents) in sdk_files() {
-        let path = staged.path().join(path);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        std::fs::write(&path, contents).map_err(FsError::of("write", &path))?;
-    }
+    write_sdk(staged.path())?;
     match staged.publish() {
         // Another process was faster: its files are the same.
         Err(_) if target.exists() => Ok(target),

@@ -29,7 +29,7 @@ use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::oci::tar::VirtualTar;
 use crate::oci::tree::{Content, Entry, Owner, Tree};
-use crate::report::{Interrupt, Report, Watched};
+use crate::report::{Activity, Watched};
 
 /// An entry of Docker's `manifest.json`.
 #[derive(Debug, Deserialize)]
@@ -144,9 +144,9 @@ pub fn write(
     scheme: &str,
     image: &Image,
     names: &[Reference],
-    report: &dyn Report,
-    interrupt: &Interrupt,
+    activity: &Activity,
 ) -> Result<Receipt, TransportError> {
+    let Activity { report, interrupt } = activity;
     let size: u64 = image.layers().iter().map(|layer| layer.size).sum();
     let mut receipt = Receipt {
         destination: format!("{scheme}:{}", path.display()),
@@ -189,7 +189,6 @@ fn is_same(path: &Path, image: &Image, names: &[Reference]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Silent;
     use std::collections::BTreeMap;
 
     fn image() -> Image {
@@ -202,9 +201,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("iris.tar");
         let name: Reference = "iris:1".parse().unwrap();
-        let put = || {
-            write(&path, "oci-archive", &image(), std::slice::from_ref(&name), &Silent, &Interrupt::default())
-        };
+        let put = || write(&path, "oci-archive", &image(), std::slice::from_ref(&name), &Activity::silent());
         assert!(!put().unwrap().was_there);
         assert!(put().unwrap().was_there);
         let platform = Platform::linux("amd64");

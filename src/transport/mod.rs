@@ -3,6 +3,7 @@
 //! One file per transport; [`TransportName`] is the only place that knows all the schemes.
 
 pub mod archive;
+pub mod engine;
 mod error;
 mod files;
 pub mod layout;
@@ -10,7 +11,9 @@ mod manifest;
 mod name;
 mod receipt;
 pub mod registry;
+mod transports;
 
 pub use error::TransportError;
 pub use name::{ParseNameError, SCHEMES, TransportName, familiar};
 pub use receipt::Receipt;
+pub use transports::Transports;

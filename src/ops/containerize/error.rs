@@ -1,0 +1,100 @@
+//! What can go wrong between a bento and its image.
+
+use thiserror::Error;
+
+use crate::debian;
+use crate::fs::FsError;
+use crate::http::HttpError;
+use crate::oci::reference::ParseReferenceError;
+use crate::pack::PackError;
+use crate::plan::CommandError;
+use crate::pydeps;
+use crate::report::Interrupted;
+use crate::resolve::ResolveError;
+use crate::store;
+use crate::tag::Tag;
+use crate::transport::TransportError;
+
+/// An image could not be made or written.
+#[derive(Debug, Error)]
+pub enum ContainerizeError {
+    /// The bento or one of its models is not in the store, or unusable.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A model of the bento is not in the store.
+    #[error("cannot find model `{model}` of bento `{bento}`")]
+    Model {
+        /// The bento.
+        bento: Tag,
+        /// The model.
+        model: Tag,
+        /// Why.
+        #[source]
+        source: store::Error,
+    },
+    /// The bento was built in a form that ekiben cannot containerize.
+    #[error("bento `{tag}` has the form of older services (spec 1), which ekiben cannot containerize yet")]
+    OldBento {
+        /// The bento.
+        tag: Tag,
+    },
+    /// A model that lives elsewhere than in a store.
+    #[error(
+        "model `{model}` of bento `{bento}` comes from `{registry}`, from which ekiben cannot take models yet"
+    )]
+    ModelRegistry {
+        /// The bento.
+        bento: Tag,
+        /// The model.
+        model: Tag,
+        /// Where it lives.
+        registry: String,
+    },
+    /// A command would have to run inside the image.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// A name cannot be one of an image.
+    #[error("`{text}` cannot be the name of an image")]
+    ImageTag {
+        /// The name.
+        text: String,
+        /// Why.
+        #[source]
+        source: ParseReferenceError,
+    },
+    /// Debian packages cannot be added to the base.
+    #[error("cannot add the system packages {} to `{base}`, which is not a Debian image", .packages.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))]
+    NotDebian {
+        /// The base.
+        base: String,
+        /// The packages.
+        packages: Vec<String>,
+    },
+    /// There is nobody who has Debian packages.
+    #[error("cannot get Debian packages: there is no `apt-get` on this machine")]
+    NoAptGet,
+    /// The client of registries cannot be made.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// Something about the inputs of the image.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// Something about Debian packages.
+    #[error(transparent)]
+    Debian(#[from] debian::Error),
+    /// Something about Python packages.
+    #[error(transparent)]
+    Python(#[from] pydeps::Error),
+    /// Something about packing layers.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// Something about reading or writing images.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FsError),
+    /// The user asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}

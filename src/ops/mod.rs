@@ -1,0 +1,8 @@
+//! The operations: each is the straight line from what the user asked for to what they get.
+
+pub mod containerize;
+mod context;
+
+pub mod serve;
+
+pub use context::{Context, ContextError};

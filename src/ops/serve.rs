@@ -1,0 +1,56 @@
+//! `serve` on this machine: finds the target, provides the SDK, and runs the front.
+
+use thiserror::Error;
+
+use super::context::{ContextError, bentoml_home, cache_directory};
+use crate::env::Environment;
+use crate::fs::FsError;
+use crate::resolve::runtime;
+use crate::serve::{self, ServeArgs, ServeError, Target};
+use crate::store::{self, Home};
+use crate::tag::TagQuery;
+
+/// A service could not be served.
+#[derive(Debug, Error)]
+pub enum HostServeError {
+    /// The surroundings are unusable.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// The target is neither a directory, nor a module, nor a bento.
+    #[error("cannot find `{target}`: it is no directory, no module of the working directory, and no bento")]
+    NotFound {
+        /// The target as typed.
+        target: String,
+        /// What the store says.
+        #[source]
+        source: store::Error,
+    },
+    /// The SDK could not be written to the cache.
+    #[error(transparent)]
+    Sdk(#[from] FsError),
+    /// The server failed.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// Serves until asked to stop.
+pub fn serve(args: &ServeArgs, environment: Environment) -> Result<(), HostServeError> {
+    let target = find(args, &environment)?;
+    let mut settings = args.settings(target, environment.clone())?;
+    settings.sdk_path = Some(runtime::unpack_sdk(&cache_directory(&environment)?.join("sdk/source"))?);
+    Ok(serve::run(settings)?)
+}
+
+/// A directory or a module, as the original tool looks for them; else a bento of the store.
+fn find(args: &ServeArgs, environment: &Environment) -> Result<Target, HostServeError> {
+    let text = args.target.as_deref().unwrap_or(".");
+    let working_dir = args.working_dir.as_deref();
+    if let Some(target) = Target::locate(text, working_dir).map_err(ServeError::from)? {
+        return Ok(target);
+    }
+    let Ok(query) = text.parse::<TagQuery>() else { return Ok(Target::import(text, working_dir)) };
+    let found = Home::open(bentoml_home(environment)?).and_then(|home| home.bentos().get(&query));
+    let bento = found.map_err(|source| HostServeError::NotFound { target: text.to_owned(), source })?;
+    let target = Target::locate(&bento.path.to_string_lossy(), None).map_err(ServeError::from)?;
+    Ok(target.unwrap_or_else(|| Target::import(text, working_dir)))
+}

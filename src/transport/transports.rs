@@ -1,0 +1,107 @@
+//! The one place that turns a transport's name into what reads and writes.
+
+use std::path::Path;
+
+use tokio::runtime::Handle;
+
+use super::error::TransportError;
+use super::name::{TransportName, familiar};
+use super::receipt::Receipt;
+use super::{archive, engine, layout, registry};
+use crate::engine::{Engine, EngineError, EngineSettings};
+use crate::oci::image::Image;
+use crate::oci::platform::Platform;
+use crate::oci::reference::Reference;
+use crate::registry::Client;
+use crate::report::Activity;
+
+/// All transports, configured once. Its methods block.
+pub struct Transports {
+    /// Runs what is asynchronous.
+    pub runtime: Handle,
+    /// The client of all registries.
+    pub registries: Client,
+    /// Where a local engine is looked for.
+    pub engine: EngineSettings,
+    /// A directory for what has to be on disk for a while.
+    pub scratch: std::path::PathBuf,
+    /// Who is told what happens, and who may stop it.
+    pub activity: Activity,
+}
+
+impl Transports {
+    /// Reads an image for a platform.
+    pub fn read(&self, name: &TransportName, platform: &Platform) -> Result<Image, TransportError> {
+        match name {
+            TransportName::Scratch => Ok(Image::scratch(platform)),
+            TransportName::Registry(reference) => {
+                self.runtime.block_on(registry::read(&self.registries, reference, platform, &self.activity))
+            }
+            TransportName::Engine(reference) => self.runtime.block_on(async {
+                let engine = Engine::connect(&self.engine).await?;
+                engine::read(&engine, reference, platform, &self.scratch, &self.activity).await
+            }),
+            TransportName::Layout { path, name } => layout::read(path, name.as_deref(), platform),
+            TransportName::OciArchive { path, name } => archive::read_oci(path, name.as_deref(), platform),
+            TransportName::DockerArchive { path, name } => {
+                archive::read_docker(path, name.as_ref(), platform)
+            }
+            TransportName::Debian { .. } => Err(unsupported(name, "read as an image: it is assembled")),
+        }
+    }
+
+    /// Writes an image; `names` are those that it has in files and layouts that name none themselves.
+    pub fn write(
+        &self,
+        name: &TransportName,
+        image: &Image,
+        names: &[Reference],
+    ) -> Result<Receipt, TransportError> {
+        let activity = &self.activity;
+        match name {
+            TransportName::Registry(reference) => {
+                self.runtime.block_on(registry::write(&self.registries, reference, image, activity))
+            }
+            TransportName::Engine(reference) => self.runtime.block_on(async {
+                let engine = Engine::connect(&self.engine).await?;
+                engine::write(&engine, reference, image, activity).await
+            }),
+            TransportName::Layout { path, name } => {
+                let own = || names.iter().map(familiar).collect();
+                let names = name.clone().map_or_else(own, |name| vec![name]);
+                layout::write(path, &names, image, activity.report.as_ref(), &activity.interrupt)
+            }
+            TransportName::OciArchive { path, name: named } => {
+                let named = named.as_ref().map(|text| text.parse()).transpose();
+                let named = named
+                    .map_err(|_| unsupported(name, "written to: the image's name is not a reference"))?;
+                self.write_archive(path, "oci-archive", image, named.as_ref(), names)
+            }
+            TransportName::DockerArchive { path, name } => {
+                self.write_archive(path, "docker-archive", image, name.as_ref(), names)
+            }
+            TransportName::Debian { .. } | TransportName::Scratch => Err(unsupported(name, "written to")),
+        }
+    }
+
+    /// Whether a local engine answers; if not, why.
+    pub fn engine_answers(&self) -> Result<(), EngineError> {
+        self.runtime.block_on(Engine::connect(&self.engine)).map(drop)
+    }
+
+    fn write_archive(
+        &self,
+        path: &Path,
+        scheme: &str,
+        image: &Image,
+        named: Option<&Reference>,
+        names: &[Reference],
+    ) -> Result<Receipt, TransportError> {
+        let names = named.map_or(names, std::slice::from_ref);
+        archive::write(path, scheme, image, names, &self.activity)
+    }
+}
+
+fn unsupported(name: &TransportName, attempted: &'static str) -> TransportError {
+    TransportError::Unsupported { name: name.to_string(), attempted }
+}
