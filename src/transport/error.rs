@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::engine::EngineError;
 use crate::oci::digest::{Digest, ParseDigestError};
 use crate::oci::image::ImageError;
 use crate::oci::platform::Platform;
@@ -132,6 +133,9 @@ pub enum TransportError {
     /// The registry could not be used.
     #[error(transparent)]
     Registry(Box<RegistryError>),
+    /// The engine could not be used.
+    #[error(transparent)]
+    Engine(Box<EngineError>),
     /// The user asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),

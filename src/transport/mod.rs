@@ -3,6 +3,7 @@
 //! One file per transport; [`TransportName`] is the only place that knows all the schemes.
 
 pub mod archive;
+pub mod engine;
 mod error;
 mod files;
 pub mod layout;
