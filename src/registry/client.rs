@@ -52,7 +52,7 @@ pub struct Client {
 struct Inner {
     http: http::Client,
     keychain: Arc<Keychain>,
-    settings: Arc<Settings>,
+    settings: Settings,
     cache: BlobCache,
     endpoints: Mutex<BTreeMap<String, Arc<tokio::sync::OnceCell<Arc<Endpoint>>>>>,
 }
@@ -62,7 +62,6 @@ impl Client {
     pub fn new(http: http::Client, settings: Settings) -> Self {
         let keychain = Arc::new(Keychain::new(settings.keychain.clone()));
         let cache = BlobCache::new(settings.cache.clone());
-        let settings = Arc::new(settings);
         Self { inner: Arc::new(Inner { http, keychain, settings, cache, endpoints: Mutex::default() }) }
     }
 
@@ -75,7 +74,7 @@ impl Client {
         let find =
             || Endpoint::find(name, &self.inner.http, &self.inner.keychain, &self.inner.settings.backoff);
         let endpoint = cell.get_or_try_init(find).await?;
-        Ok(Repository::new(Arc::clone(endpoint), name.clone(), Arc::clone(&self.inner.settings)))
+        Ok(Repository::new(Arc::clone(endpoint), name.clone()))
     }
 
     /// The cache of downloads.

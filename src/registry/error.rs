@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::keychain::CredentialsOrigin;
 use super::refusal::Refusal;
-use crate::http::{HttpError, StatusCode};
+use crate::http::HttpError;
 use crate::oci::digest::Digest;
 
 /// A registry did not do what was asked.
@@ -228,11 +228,6 @@ impl RegistryError {
             | Self::Token { refusal, .. } => Some(refusal),
             _ => None,
         }
-    }
-
-    /// Whether the registry answered with this status.
-    pub(super) fn has_status(&self, status: StatusCode) -> bool {
-        self.refusal().is_some_and(|refusal| refusal.status == status.as_u16())
     }
 
     /// How long the registry wants the client to wait.

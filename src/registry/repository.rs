@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::client::Settings;
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::refusal::Refusal;
@@ -16,12 +15,11 @@ use crate::oci::reference::Repository as Name;
 pub struct Repository {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) name: Name,
-    pub(super) settings: Arc<Settings>,
 }
 
 impl Repository {
-    pub(super) fn new(endpoint: Arc<Endpoint>, name: Name, settings: Arc<Settings>) -> Self {
-        Self { endpoint, name, settings }
+    pub(super) fn new(endpoint: Arc<Endpoint>, name: Name) -> Self {
+        Self { endpoint, name }
     }
 
     /// Registry and path.
