@@ -7,6 +7,7 @@ pub mod bentofile;
 pub mod blocking;
 pub mod build_time;
 pub mod debian;
+pub mod discover;
 pub mod engine;
 pub mod env;
 pub mod fs;
