@@ -46,9 +46,13 @@ fn rooms(sources: &[Source]) -> BTreeSet<String> {
     sources.iter().filter_map(Source::room).map(str::to_owned).collect()
 }
 
-/// The row of the table that a source stands under: its room, or its file for the binaries.
-fn row_of(source: &Source) -> String {
-    source.room().map_or_else(|| source.path.with_extension("").to_string_lossy().into_owned(), str::to_owned)
+/// The rows of the table that a source may stand under, the most special first: its module, those around it, its room;
+/// for the binaries, the file.
+fn rows_of(source: &Source) -> Vec<String> {
+    if source.module.is_empty() {
+        return vec![source.path.with_extension("").to_string_lossy().into_owned()];
+    }
+    (1..=source.module.len()).rev().map(|length| source.module[..length].join("::")).collect()
 }
 
 #[test]
@@ -58,13 +62,15 @@ fn modules_use_only_what_the_table_of_the_architecture_allows() {
     let for_all = &table["all"];
     let mut forbidden = Vec::new();
     for source in sources.iter().filter(|source| source.path.as_os_str() != "src/lib.rs") {
-        let row = row_of(source);
-        let allowed = table.get(&row).map_or(&[][..], Vec::as_slice);
+        let rows = rows_of(source);
+        let row = rows.last().expect("a source has a row");
+        let allowed: Vec<&String> =
+            rows.iter().filter_map(|row| table.get(row)).flatten().chain(for_all).collect();
         for path in source.named_paths() {
             let Some(room) = path.segments.first().filter(|room| rooms.contains(*room)) else { continue };
             let full = path.segments.join("::");
             let is_allowed = |name: &String| full == *name || full.starts_with(&format!("{name}::"));
-            if *room != row && !allowed.iter().chain(for_all).any(is_allowed) {
+            if room != row && !allowed.iter().any(|name| is_allowed(name)) {
                 forbidden.push(format!(
                     "{}:{}: `{row}` may not use `{full}`",
                     source.path.display(),
@@ -89,10 +95,12 @@ fn modules_do_not_use_each_other_in_a_circle() {
     let sources = sources();
     let rooms = rooms(&sources);
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for source in sources.iter().filter(|source| source.room().is_some()) {
+    for source in &sources {
+        let Some(row) = source.room() else { continue };
         let used = source.named_paths().into_iter().filter_map(|path| path.segments.into_iter().next());
-        let row = row_of(source);
-        uses.entry(row.clone()).or_default().extend(used.filter(|room| rooms.contains(room) && *room != row));
+        uses.entry(row.to_owned())
+            .or_default()
+            .extend(used.filter(|room| rooms.contains(room) && room != row));
     }
     // Takes away, again and again, what uses nothing that is left.
     while let Some(free) = uses.iter().find(|(_, used)| used.is_empty()).map(|(room, _)| room.clone()) {
@@ -148,11 +156,9 @@ fn only_build_time_and_serving_read_a_clock() {
 #[test]
 fn a_wrapped_crate_stays_in_the_module_that_wraps_it() {
     let mut strays = Vec::new();
-    for (name, rooms) in table("crates") {
-        let needle = format!("{name}::");
-        strays.extend(places(&[&needle], |source| {
-            source.room().is_some_and(|room| rooms.contains(&room.to_owned()))
-        }));
+    for (name, wrappers) in table("crates") {
+        let is_wrapper = |source: &Source| rows_of(source).iter().any(|row| wrappers.contains(row));
+        strays.extend(places(&[&format!("{name}::")], is_wrapper));
     }
     assert_eq!(strays, Vec::<String>::new());
 }

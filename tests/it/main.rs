@@ -1,5 +1,10 @@
 //! Integration tests: one binary, one module per subject. `tests/README.md` says how to write and run them.
 
+mod e2e_bad_input;
+mod e2e_examples;
+mod e2e_interop;
+mod e2e_interrupts;
+mod e2e_reproducible;
 mod house;
 mod layering;
 mod support;

@@ -1,3 +1,13 @@
-//! The harness of the integration tests.
+//! The harness of the integration tests: a context of its own for every test, commands with strict expectations, and
+//! services that end with their handle.
 
+pub(crate) mod command;
+pub(crate) mod context;
+pub(crate) mod examples;
+pub(crate) mod image;
+pub(crate) mod iris;
+pub(crate) mod peers;
+pub(crate) mod service;
 pub(crate) mod sources;
+pub(crate) mod watch;
+pub(crate) mod web;

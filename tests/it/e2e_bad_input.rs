@@ -1,0 +1,156 @@
+//! Every bad input gives an error that names the file, line or object and the next step, and leaves nothing behind.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::command::Command;
+use crate::support::context::TestContext;
+use crate::support::iris::IRIS;
+use crate::support::peers;
+
+/// The input is at fault.
+const INPUT: i32 = 1;
+/// The network, a registry or the disk is at fault.
+const SURROUNDINGS: i32 = 3;
+
+/// Everything below a directory, as relative paths.
+fn files(directory: &Path) -> Vec<String> {
+    let mut files: Vec<String> = walkdir::WalkDir::new(directory)
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|entry| !entry.file_type().is_dir())
+        .map(|entry| {
+            entry.path().strip_prefix(directory).expect("the walk started there").display().to_string()
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// Runs a command that must fail, with `hint:` and the given parts on stderr, and leave every file as it was.
+fn assert_refused(context: &TestContext, command: Command, status: i32, parts: &[&str]) {
+    let places = [context.bentoml_home(), context.temporary(), context.work()];
+    let before: Vec<_> = places.iter().map(|place| files(place)).collect();
+    let command = parts.iter().fold(command.status(status), |command, part| command.stderr(part));
+    let output = command.stderr("error: ").stderr("hint: ").run();
+    assert!(!output.stdout.contains("Successfully"), "{}", output.stdout);
+    let after: Vec<_> = places.iter().map(|place| files(place)).collect();
+    assert_eq!(after, before, "a refused command leaves nothing behind");
+}
+
+/// Writes a project with that bentofile and a service that needs no model, and builds it.
+fn build(context: &TestContext, bentofile: &str, service: &str) -> Command {
+    fs::write(context.work().join("bentofile.yaml"), bentofile).expect("the directory is there");
+    fs::write(context.work().join("service.py"), service).expect("the directory is there");
+    context.ekiben(["build", "."])
+}
+
+const SERVICE: &str = "import bentoml\n\n\n@bentoml.service\nclass Plain:\n    @bentoml.api\n    def echo(self, text: str) -> str:\n        return text\n";
+
+#[test]
+fn an_unknown_key_is_named_with_its_place_and_what_was_meant() {
+    let context = TestContext::new();
+    let command = build(&context, "service: service:Plain\nlables:\n  a: b\n", SERVICE);
+    assert_refused(&context, command, INPUT, &["bentofile.yaml:2", "unknown key `lables`", "`labels`"]);
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named_with_its_place() {
+    let context = TestContext::new();
+    let command = build(&context, "service: service:Plain\npython:\n  packages: 3\n", SERVICE);
+    assert_refused(&context, command, INPUT, &["bentofile.yaml:3", "`python.packages`"]);
+}
+
+#[test]
+fn a_model_that_is_not_in_the_store_is_named_with_the_line_that_wants_it() {
+    let context = TestContext::new();
+    let service = "import bentoml\nfrom bentoml.models import BentoModel\n\n\n@bentoml.service\nclass Plain:\n    \
+        model = BentoModel(\"absent:latest\")\n\n    @bentoml.api\n    def echo(self, text: str) -> str:\n        return text\n";
+    let command = build(&context, "service: service:Plain\n", service);
+    assert_refused(&context, command, INPUT, &["service.py:7", "`absent:latest`", "ekiben models list"]);
+}
+
+#[test]
+fn a_model_of_the_bentofile_that_is_not_in_the_store_is_named() {
+    let context = TestContext::new();
+    let command = build(&context, "service: service:Plain\nmodels:\n  - absent:v1\n", SERVICE);
+    assert_refused(&context, command, INPUT, &["`absent:v1`", "ekiben models list"]);
+}
+
+#[test]
+fn a_bento_that_is_not_in_the_store_is_named() {
+    let context = TestContext::new();
+    let command = context.ekiben(["containerize", "absent:v1", "--to", "oci:layout"]);
+    assert_refused(&context, command, INPUT, &["`absent:v1`", "ekiben list"]);
+}
+
+#[test]
+fn a_model_that_was_deleted_after_the_build_is_named() {
+    let context = TestContext::with_shared_cache();
+    context.build_iris();
+    fs::remove_dir_all(context.bentoml_home().join("models/iris_clf")).expect("the model is there");
+    let command = context.ekiben(["containerize", IRIS, "--to", "oci:layout"]);
+    assert_refused(&context, command, INPUT, &["iris_clf", IRIS]);
+}
+
+#[test]
+fn a_base_without_the_wanted_python_says_what_it_has() {
+    let context = TestContext::with_shared_cache();
+    context.build_iris();
+    let command = context.ekiben(["containerize", IRIS, "--base", "debian:trixie", "--to", "oci:layout"]);
+    assert_refused(&context, command, INPUT, &["`debian:trixie`", "Python 3.11", "Python 3.13"]);
+}
+
+#[test]
+fn a_registry_that_does_not_answer_is_named() {
+    let context = TestContext::with_shared_cache();
+    context.build_iris();
+    // Port 1 (tcpmux) is served by nobody, and loopback refuses at once.
+    let command = context.ekiben([
+        "containerize",
+        IRIS,
+        "--base",
+        "docker://127.0.0.1:1/python:3.11",
+        "--to",
+        "oci:layout",
+    ]);
+    assert_refused(&context, command, SURROUNDINGS, &["127.0.0.1:1"]);
+    let command = context.ekiben(["containerize", IRIS, "--to", "docker://127.0.0.1:1/iris:v1"]);
+    assert_refused(&context, command, SURROUNDINGS, &["127.0.0.1:1"]);
+}
+
+#[test]
+fn a_full_disk_is_named_and_leaves_no_half_an_archive() {
+    let context = TestContext::with_shared_cache();
+    context.build_iris();
+    let small = context.work().join("small");
+    fs::create_dir(&small).expect("the directory is there");
+    // In a mount namespace of its own: nothing to unmount, whatever happens.
+    let script =
+        "mount -t tmpfs -o size=8m tmpfs small; ekiben \"$@\"; status=$?; ls -A small >left; exit $status";
+    for destination in ["oci-archive:small/iris.tar", "docker-archive:small/iris.tar", "oci:small/layout"] {
+        let output = context
+            .command(&peers::system("unshare"))
+            .args([
+                "--map-root-user",
+                "--mount",
+                "sh",
+                "-c",
+                script,
+                "sh",
+                "containerize",
+                IRIS,
+                "--to",
+                destination,
+            ])
+            .status(SURROUNDINGS)
+            .stderr("error: ")
+            .stderr("small/")
+            .stderr("No space left on device")
+            .stderr("hint: ")
+            .run();
+        assert!(!output.stdout.contains("Successfully"), "{}", output.stdout);
+        let left = fs::read_to_string(context.work().join("left")).expect("the script wrote it");
+        assert_eq!(left.trim(), "", "{destination}");
+    }
+}

@@ -1,0 +1,88 @@
+//! The same inputs give the same digest, and what did not change is not done again.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::support::context::{TestContext, copy_tree};
+use crate::support::image::Written;
+use crate::support::iris::IRIS;
+use crate::support::peers;
+use crate::support::watch::ReadWatch;
+
+/// The trained model, in the only layer that is as large as it.
+const MODEL_FILE: &str = "saved_model.pkl";
+
+/// Builds bento and image of a project in a process with that umask, and returns the manifest's digest.
+fn image_digest(context: &TestContext, project: &Path, umask: &str) -> String {
+    let script = format!("umask {umask}; exec ekiben \"$@\"");
+    let with_umask = || context.command(&peers::system("sh")).args(["-c", &script, "sh"]);
+    let built = with_umask().args(["build", "--version", "v1", "-o", "tag"]).arg(project).run();
+    assert_eq!(built.stdout.trim(), format!("__tag__:{IRIS}"));
+    let archive = context.work().join("image.tar");
+    let to = format!("oci-archive:{}", archive.display());
+    let written = Written::by(with_umask().args(["containerize", IRIS, "--to", &to]));
+    context.verify_image(&archive);
+    written.digest
+}
+
+fn set_modes(directory: &Path, file: u32, folder: u32) {
+    for entry in walkdir::WalkDir::new(directory) {
+        let entry = entry.expect("the directory can be walked");
+        let mode = if entry.file_type().is_dir() { folder } else { file };
+        fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode)).expect("modes can be set");
+    }
+}
+
+#[test]
+fn directories_umasks_times_and_caches_do_not_show_in_the_digest() {
+    let first = TestContext::new();
+    first.train_iris();
+    let second = TestContext::new();
+    copy_tree(&first.bentoml_home().join("models"), &second.bentoml_home().join("models"));
+    let project = first.project("iris");
+    let moved = second.work().join("some/where/else");
+    copy_tree(&project, &moved);
+    set_modes(&project, 0o600, 0o700);
+    set_modes(&moved, 0o664, 0o775);
+    assert_eq!(image_digest(&first, &project, "077"), image_digest(&second, &moved, "002"));
+}
+
+#[test]
+fn an_unchanged_run_packs_nothing_and_reads_no_byte_of_the_model() {
+    let context = TestContext::with_shared_cache();
+    context.build_iris();
+    let watch = ReadWatch::below(&context.bentoml_home().join("models"));
+    let to = format!("oci:{}", context.work().join("layout").display());
+    let containerize = || context.ekiben(["containerize", IRIS, "--to", &to]);
+    let first = Written::by(containerize());
+    assert!(first.packed.iter().any(|title| title.starts_with("model iris_clf:")), "{first:?}");
+    assert!(watch.touched().iter().any(|path| path.ends_with(MODEL_FILE)), "the watch sees the first run");
+    let second = Written::by(containerize());
+    assert_eq!(second.packed, Vec::<String>::new());
+    assert_eq!(second.digest, first.digest);
+    let touched = watch.touched();
+    assert!(!touched.iter().any(|path| path.ends_with(MODEL_FILE)), "{touched:?}");
+}
+
+#[test]
+fn a_changed_line_of_code_packs_the_source_layer_alone() {
+    let context = TestContext::with_shared_cache();
+    context.train_iris();
+    let project = context.project("iris");
+    let to = format!("oci:{}", context.work().join("layout").display());
+    let containerize = |version: &str| {
+        let built = context.ekiben(["build", "--version", version, "-o", "tag"]).arg(&project).run();
+        let tag = built.stdout.trim().trim_start_matches("__tag__:").to_owned();
+        Written::by(context.ekiben(["containerize", &tag, "--to", &to]))
+    };
+    let first = containerize("v1");
+    let service = project.join("service.py");
+    let text = fs::read_to_string(&service).expect("the service is there");
+    fs::write(&service, text.replace("Classifies iris flowers.", "Classifies flowers."))
+        .expect("it can be changed");
+    let second = containerize("v2");
+    assert_eq!(second.packed, ["bento iris_classifier"]);
+    let changed: Vec<_> = second.layers.iter().filter(|layer| !first.layers.contains(layer)).collect();
+    assert_eq!(changed.len(), 1, "{changed:?}");
+}

@@ -1,0 +1,39 @@
+//! The real programs that tests run against. `scripts/setup` installs them; a missing one is a failure that says so.
+
+use std::path::{Path, PathBuf};
+
+use super::sources::repository;
+
+/// A Python environment made by `scripts/setup`.
+#[derive(Clone, Copy)]
+pub(crate) enum Venv {
+    /// `bentoml` is the SDK.
+    Sdk,
+    /// `bentoml` is upstream's.
+    Upstream,
+}
+
+/// The directory of an environment's programs.
+pub(crate) fn programs(venv: Venv) -> PathBuf {
+    repository().join("target").join(match venv {
+        Venv::Sdk => "test-venv/bin",
+        Venv::Upstream => "peers/bin",
+    })
+}
+
+/// A program of a Python environment.
+pub(crate) fn program(venv: Venv, name: &str) -> PathBuf {
+    present(programs(venv).join(name))
+}
+
+/// A program of a Debian package. Not searched for: another `docker` may come first on the machine's path.
+pub(crate) fn system(name: &str) -> PathBuf {
+    let places = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(|directory| Path::new(directory).join(name));
+    let found = places.iter().find(|path| path.exists());
+    present(found.unwrap_or(&places[0]).clone())
+}
+
+fn present(path: PathBuf) -> PathBuf {
+    assert!(path.exists(), "{} is missing: run `scripts/setup`", path.display());
+    path
+}
