@@ -9,6 +9,7 @@
 
 mod bytecode;
 mod cache;
+mod elf;
 mod error;
 mod index;
 mod install;

@@ -123,11 +123,15 @@ pub(super) fn write_record(tree: &Path, dist_info: &str, files: &mut TreeFiles) 
 
 /// Adds a file that was written into the tree.
 pub(super) fn adopt(tree: &Path, path: &str, files: &mut TreeFiles) -> Result<(), Error> {
-    let place = tree.join(path);
-    let (sha256, size) = hash_file(&place).map_err(Error::file("read", &place))?;
-    set_mode(&place, false)?;
-    files.insert(path.to_owned(), TreeFile { executable: false, size, sha256 });
+    files.insert(path.to_owned(), measured(&tree.join(path), false)?);
     Ok(())
+}
+
+/// Describes a file as it is now, and gives it its mode.
+pub(super) fn measured(path: &Path, executable: bool) -> Result<TreeFile, Error> {
+    let (sha256, size) = hash_file(path).map_err(Error::file("read", path))?;
+    set_mode(path, executable)?;
+    Ok(TreeFile { executable, size, sha256 })
 }
 
 /// Replaces a file's content.

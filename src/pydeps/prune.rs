@@ -9,8 +9,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::elf;
 use super::error::Error;
-use super::normalize::TreeFiles;
+use super::normalize::{TreeFiles, measured};
 
 /// Names of directories that may hold a test suite.
 const SUITE_NAMES: [&str; 2] = ["tests", "test"];
@@ -19,7 +20,7 @@ const SUITE_NAMES: [&str; 2] = ["tests", "test"];
 const COMPILED_SOURCES: [&str; 6] = [".pyx", ".pyx.tp", ".pyx.in", ".c", ".cpp", ".cc"];
 
 /// Words of code that reads stub files at run time.
-const STUB_READERS: [&str; 2] = ["attach_stub", ".pyi"];
+const STUB_READERS: [&str; 3] = ["attach_stub", ".pyi\"", ".pyi'"];
 
 /// Whether files are left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub enum Rule {
     CompiledSource,
     /// Type stub `*.pyi` of a distribution whose code never reads stubs.
     TypeStub,
+    /// Symbol table of a shared library, for debuggers and static linkers; the file stays.
+    Symbols,
 }
 
 /// What one rule left out.
@@ -76,7 +79,24 @@ pub(super) fn prune(tree: &Path, packages: &str, files: &mut TreeFiles) -> Resul
         files.remove(&path);
         remove_empty_parents(tree, &place);
     }
+    if let Some(symbols) = remove_symbols(tree, files)? {
+        saved.insert(symbols.rule, symbols);
+    }
     Ok(saved.into_values().collect())
+}
+
+fn remove_symbols(tree: &Path, files: &mut TreeFiles) -> Result<Option<Pruned>, Error> {
+    let mut saved = Pruned { rule: Rule::Symbols, files: 0, bytes: 0 };
+    for (path, file) in files.iter_mut().filter(|(path, _)| ends_with(path, ".so") || path.contains(".so.")) {
+        let place = tree.join(path);
+        if elf::shorten(&place).map_err(Error::file("shorten", &place))? {
+            let before = file.size;
+            *file = measured(&place, file.executable)?;
+            saved.files += 1;
+            saved.bytes += before - file.size;
+        }
+    }
+    Ok((saved.files > 0).then_some(saved))
 }
 
 fn rule_for(path: &str, files: &TreeFiles, suites: &BTreeSet<String>, sources: &Sources) -> Option<Rule> {
