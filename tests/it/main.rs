@@ -2,4 +2,8 @@
 
 mod house;
 mod layering;
+mod serve;
+mod serve_faults;
+mod serve_http;
+mod serve_shutdown;
 mod support;
