@@ -31,6 +31,9 @@ const CORES_PER_THREAD: usize = 4;
 /// Most threads of the front.
 const THREADS: usize = 8;
 
+/// How long connections may take to send their last answers once the workers are gone.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Serves until a signal ends the server.
 pub fn run(settings: Settings) -> Result<(), ServeError> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -205,7 +208,7 @@ impl Server {
             self.settings.backlog = self.settings.backlog.or(Some(config.backlog));
             self.open(SocketAddr::new(config.host, config.port))?;
         }
-        let pool = Pool::new(manifest.endpoints.len(), manifest.slots);
+        let pool = Pool::new(manifest.endpoints.len(), self.slots(manifest, config.threads));
         let surroundings = Surroundings {
             pool: Arc::clone(&pool),
             roster: Arc::clone(&self.roster),
@@ -222,6 +225,19 @@ impl Server {
         Ok(())
     }
 
+    /// Returns how many calls a worker takes; `threads` from outside of the service can only lower it.
+    fn slots(&self, manifest: &ServiceManifest, threads: u32) -> u32 {
+        let declared = manifest.config.get("threads").and_then(Value::as_u64).unwrap_or(1);
+        let is_synchronous = u64::from(manifest.slots) == declared;
+        if is_synchronous && u64::from(threads) > declared {
+            let text = format!(
+                "`threads` is {threads}, but the service declares {declared}: set it in the decorator"
+            );
+            self.log.line(Level::Warning, &"cli".into(), text);
+        }
+        if is_synchronous { manifest.slots.min(threads) } else { manifest.slots }
+    }
+
     /// Ends the server: the port first, then the requests, then the workers.
     async fn end(&mut self, signals: &mut Signals, is_failed: bool) -> Result<(), ServeError> {
         let limit = if is_failed { Some(Duration::ZERO) } else { self.settings.graceful_shutdown };
@@ -229,16 +245,15 @@ impl Server {
         let forced = self.wind_down(signals, limit).await;
         self.phase.send_replace(Phase::Killing);
         while self.workers.join_next().await.is_some() {}
+        // Calls that were cut have been answered just now.
+        let _ = tokio::time::timeout(LAST_WORDS, last_answers(&mut self.port)).await;
         forced
     }
 
     async fn wind_down(&mut self, signals: &mut Signals, limit: Option<Duration>) -> Result<(), ServeError> {
         let Self { port, phase, workers, log, .. } = self;
         let gracefully = async {
-            if let Some(port) = port {
-                // A task that is gone takes no connections.
-                let _ = port.await;
-            }
+            last_answers(port).await;
             phase.send_replace(Phase::Draining);
             while workers.join_next().await.is_some() {}
         };
@@ -253,6 +268,15 @@ impl Server {
             }
             () = signals.next() => Err(ServeError::Forced),
         }
+    }
+}
+
+/// Waits until the port's last connection has ended.
+async fn last_answers(port: &mut Option<JoinHandle<()>>) {
+    if let Some(open) = port {
+        // A task that is gone has no connections.
+        let _ = open.await;
+        *port = None;
     }
 }
 

@@ -119,9 +119,7 @@ impl Target {
     /// Returns the arguments by which a worker learns of the target.
     pub fn worker_arguments(&self) -> Vec<OsString> {
         match self {
-            Self::Bento(bento) => {
-                vec!["--target".into(), ".".into(), "--bento".into(), bento.directory.clone().into()]
-            }
+            Self::Bento(bento) => vec!["--bento".into(), bento.directory.clone().into()],
             Self::Import { import_string, working_dir } => {
                 let directory = working_dir.clone().into();
                 vec!["--target".into(), import_string.into(), "--working-dir".into(), directory]

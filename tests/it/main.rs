@@ -7,4 +7,8 @@ mod e2e_interrupts;
 mod e2e_reproducible;
 mod house;
 mod layering;
+mod serve;
+mod serve_faults;
+mod serve_http;
+mod serve_shutdown;
 mod support;

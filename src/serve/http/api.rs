@@ -122,9 +122,7 @@ fn unread(error: &ReadError) -> Response<Body> {
 fn respond(outcome: Outcome, hold: Hold) -> Response<Body> {
     let (ResponseHead { status, mut headers }, body) = match outcome {
         Outcome::Whole(head, body) => (head, Body::whole(body)),
-        Outcome::Streamed(head, chunks) => {
-            (head, Body::Streamed(Box::new(Streamed { chunks, hold, permit: None, exchange: None })))
-        }
+        Outcome::Streamed(head, chunks) => (head, Body::Streamed(Box::new(Streamed::new(chunks, hold)))),
     };
     for name in &CONNECTION_HEADERS {
         headers.remove(name);

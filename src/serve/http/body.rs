@@ -57,14 +57,20 @@ pub enum Body {
 /// A streamed body, and what is to be done at its end.
 #[derive(Debug)]
 pub struct Streamed {
-    /// The pieces.
-    pub chunks: Chunks,
-    /// Cancels the call when the client leaves.
-    pub hold: Hold,
+    chunks: Chunks,
+    hold: Hold,
     /// Its place among the requests that are taken at a time.
     pub permit: Option<OwnedSemaphorePermit>,
     /// Measured and logged at the end.
     pub exchange: Option<Exchange>,
+    error: Option<StreamError>,
+}
+
+impl Streamed {
+    /// Makes a body of the pieces of a call's answer.
+    pub fn new(chunks: Chunks, hold: Hold) -> Self {
+        Self { chunks, hold, permit: None, exchange: None, error: None }
+    }
 }
 
 impl Body {
@@ -107,13 +113,25 @@ impl hyper::body::Body for Body {
 
 impl Streamed {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let item = ready!(self.chunks.poll_next(context));
-        if !matches!(item, Some(Ok(_))) {
-            self.hold.release();
-            if let (None, Some(exchange)) = (&item, self.exchange.take()) {
-                exchange.finish();
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match ready!(self.chunks.poll_next(context)) {
+            Some(Ok(chunk)) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
+            Some(Err(error)) => {
+                self.hold.release();
+                // What came before is sent first: an error drops what is still buffered.
+                self.error = Some(error);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => {
+                self.hold.release();
+                if let Some(exchange) = self.exchange.take() {
+                    exchange.finish();
+                }
+                Poll::Ready(None)
             }
         }
-        Poll::Ready(item.map(|item| item.map(Frame::data)))
     }
 }

@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
+use super::body::Body;
 use super::front::Front;
 
 /// Longest head of a request, and most that is read at once.
@@ -27,16 +30,22 @@ const HEADERS: usize = 256;
 /// How long a client may take no byte of an answer.
 const WRITE_STALL: Duration = Duration::from_mins(1);
 
+/// How long a client that still sends may take to read its last answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How much of what it still sends is thrown away.
+const LINGER_BYTES: usize = 64 << 20;
+
 /// How long a request's head may take when connections are not kept, in place of the time they are.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// Serves a connection until it or the server ends.
 pub async fn serve(
     front: Arc<Front>,
-    socket: TcpStream,
+    mut socket: TcpStream,
     peer: SocketAddr,
     keep_alive: Duration,
-    mut closing: watch::Receiver<bool>,
+    closing: watch::Receiver<bool>,
 ) {
     // Without it small answers wait for the client's acknowledgement; a socket that refuses it still works.
     let _ = socket.set_nodelay(true);
@@ -44,6 +53,19 @@ pub async fn serve(
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(front.answer(peer, request).await) }
     });
+    let has_failed = talk(&mut socket, service, keep_alive, closing).await.is_err();
+    linger(socket, has_failed).await;
+}
+
+async fn talk<S>(
+    socket: &mut TcpStream,
+    service: S,
+    keep_alive: Duration,
+    mut closing: watch::Receiver<bool>,
+) -> hyper::Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+{
     let is_kept = !keep_alive.is_zero();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -51,27 +73,49 @@ pub async fn serve(
         .keep_alive(is_kept)
         .max_buf_size(BUFFER_LIMIT)
         .max_headers(HEADERS)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(Guarded::new(socket)), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        // What a client does wrong has been answered; that it left needs no word.
-        _ = connection.as_mut() => return,
+        ended = connection.as_mut() => return ended,
         // A server that is gone closes too.
         _ = closing.wait_for(|closing| *closing) => {}
     }
     connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
+    connection.await
+}
+
+/// Lets a client read the last answer that has not yet sent all it meant to.
+///
+/// Closing a socket with unread bytes resets it, and the reset takes the answer away from the client.
+async fn linger(mut socket: TcpStream, has_failed: bool) {
+    let has_more = socket.try_read(&mut [0; 1]).is_ok_and(|read| read > 0);
+    if !has_more && !has_failed {
+        return;
+    }
+    let discard = async {
+        let mut unread = vec![0; 16 * 1024];
+        socket.shutdown().await?;
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match socket.read(&mut unread).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        Ok::<_, io::Error>(())
+    };
+    // The client has been answered: what becomes of the rest concerns nobody.
+    let _ = tokio::time::timeout(LINGER, discard).await;
 }
 
 /// A socket whose writes fail when the client takes nothing for too long.
-struct Guarded {
-    socket: TcpStream,
+struct Guarded<'a> {
+    socket: &'a mut TcpStream,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Guarded {
-    fn new(socket: TcpStream) -> Self {
+impl<'a> Guarded<'a> {
+    fn new(socket: &'a mut TcpStream) -> Self {
         Self { socket, stalled: None }
     }
 
@@ -90,23 +134,23 @@ impl Guarded {
     }
 }
 
-impl AsyncRead for Guarded {
+impl AsyncRead for Guarded<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(context, buffer)
+        Pin::new(&mut *self.socket).poll_read(context, buffer)
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for Guarded<'_> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        let written = Pin::new(&mut *self.socket).poll_write(context, bytes);
         self.guard(context, written)
     }
 
@@ -115,7 +159,7 @@ impl AsyncWrite for Guarded {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(context, pieces);
+        let written = Pin::new(&mut *self.socket).poll_write_vectored(context, pieces);
         self.guard(context, written)
     }
 
@@ -124,10 +168,10 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        Pin::new(&mut *self.socket).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        Pin::new(&mut *self.socket).poll_shutdown(context)
     }
 }

@@ -23,7 +23,10 @@ const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 /// Writes the page at `/`.
 pub fn index(manifest: &ServiceManifest) -> String {
-    INDEX.replace("{{name}}", &escape(&manifest.name))
+    let prefix = manifest.path_prefix.trim_end_matches('/');
+    INDEX
+        .replace("{{name}}", &escape(&manifest.name))
+        .replace("{{prefix}}", &prefix.escape_default().to_string())
 }
 
 /// The answer with a page of HTML.

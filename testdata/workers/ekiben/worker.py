@@ -234,7 +234,7 @@ def main():
             RUNNING.add(message["id"])
             threading.Thread(target=run, args=(message, body), daemon=True).start()
         elif kind == "cancel":
-            CANCELLED[message["id"]].set()
+            CANCELLED.get(message["id"], threading.Event()).set()
         elif kind == "probe":
             probe(message)
         elif kind == "metrics":

@@ -7,6 +7,7 @@ pub(crate) mod examples;
 pub(crate) mod image;
 pub(crate) mod iris;
 pub(crate) mod peers;
+pub(crate) mod serve;
 pub(crate) mod service;
 pub(crate) mod sources;
 pub(crate) mod watch;
