@@ -87,10 +87,8 @@ def verify(path: str) -> None:
             raise Broken(f"the layer `{title}` unpacks to {found}, the configuration says {diff_id}")
         unpacked += size
         print(f"  {layer['size']:>11}  {title}")
-    packed = sum(layer["size"] for layer in layers)
-    print(
-        f"{descriptor['digest']}: {len(layers)} layers, {packed / 1e6:.1f} MB, {unpacked / 1e6:.1f} MB unpacked"
-    )
+    sizes = f"{sum(layer['size'] for layer in layers) / 1e6:.1f} MB, {unpacked / 1e6:.1f} MB unpacked"
+    print(f"{descriptor['digest']}: {len(layers)} layers, {sizes}")
 
 
 def main() -> int:
