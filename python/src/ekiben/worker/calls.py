@@ -68,8 +68,8 @@ class Calls:
         self._threads = CallThreads(service.threads)
         self._in_flight: dict[int, Call] = {}
         self._background: set[asyncio.Task[None]] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        # Set while somebody waits for the last call to end; waking the loop after every call would cost too much.
+        self._idle: asyncio.Event | None = None
         # Read every type now: the first call must not pay for it.
         for method in service.apis.values():
             _ = method.input_spec, method.output_spec, method.ctx_param
@@ -82,7 +82,6 @@ class Calls:
             return
         call = Call(frame, method)
         self._in_flight[call.id] = call
-        self._idle.clear()
         if method.is_async:
             call.task = self._loop.create_task(self._run_async(call))
         else:
@@ -104,6 +103,8 @@ class Calls:
 
     async def finished(self) -> None:
         """Wait until no call and no background task is left."""
+        self._idle = asyncio.Event()
+        self._check_idle()
         await self._idle.wait()
         while self._background:
             await asyncio.wait(set(self._background))
@@ -187,7 +188,7 @@ class Calls:
 
     def _done(self, call: Call) -> None:
         """Forget an answered call; what it left for the background runs now."""
-        if call.response.background.tasks:
+        if call.response.has_background:
             self._loop.call_soon_threadsafe(self._start_background, call)
         else:
             call.request.close()
@@ -195,11 +196,11 @@ class Calls:
 
     def _forget(self, call: Call) -> None:
         self._in_flight.pop(call.id, None)
-        if not self._in_flight:
+        if self._idle is not None:
             self._loop.call_soon_threadsafe(self._check_idle)
 
     def _check_idle(self) -> None:
-        if not self._in_flight:
+        if self._idle is not None and not self._in_flight:
             self._idle.set()
 
     def _start_background(self, call: Call) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ class FrontHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send the record, with its traceback if it has one."""
         try:
-            self._channel.send({"type": "log", "level": _level(record.levelno), "message": self.format(record)})
+            message = self.format(record)
+            if self._channel.closed:
+                print(message, file=sys.stderr)  # noqa: T201 (nobody else is left to tell)
+            else:
+                self._channel.send({"type": "log", "level": _level(record.levelno), "message": message})
         except Exception:
             self.handleError(record)
 
