@@ -5,10 +5,14 @@ use std::fmt::Write as _;
 use std::io;
 
 use super::commands::UsageError;
+use crate::bentofile;
 use crate::debian;
+use crate::discover;
 use crate::engine::EngineError;
 use crate::fs::FsError;
+use crate::ops::build::BuildError;
 use crate::ops::containerize::ContainerizeError;
+use crate::ops::models::ModelsError;
 use crate::ops::serve::HostServeError;
 use crate::pack::PackError;
 use crate::plan::CommandError;
@@ -115,6 +119,12 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
     if let Some(error) = error.downcast_ref::<TransportError>() {
         return transport(error);
     }
+    if let Some(error) = error.downcast_ref::<BuildError>() {
+        return build(error);
+    }
+    if let Some(error) = error.downcast_ref::<ModelsError>() {
+        return models(error);
+    }
     let explained = if let Some(error) = error.downcast_ref::<store::Error>() {
         store(error)
     } else if let Some(error) = error.downcast_ref::<RegistryError>() {
@@ -141,6 +151,61 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
         return None;
     };
     Some(explained)
+}
+
+fn build(error: &BuildError) -> Option<Diagnosis> {
+    Some(match error {
+        BuildError::Bentofile(error) => bentofile(error),
+        BuildError::Discover(error) => discover(error),
+        BuildError::Unresolved { .. } => {
+            input("write the value as a literal, or list the model under `models:` in the bentofile")
+        }
+        BuildError::Unsupported { key } => input(&format!("take `{key}` out of the bentofile")),
+        BuildError::MissingModel { query, .. } => input(&format!(
+            "run `ekiben models list` to see what is stored; save it from Python, or with `ekiben models create {query} --from DIR`"
+        )),
+        BuildError::Python(error) => python(error),
+        BuildError::Store(error) => store(error),
+        BuildError::Read { .. } | BuildError::Write { .. } => file_system(error),
+        BuildError::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
+        _ => return None,
+    })
+}
+
+fn bentofile(error: &bentofile::Error) -> Diagnosis {
+    use bentofile::Error as E;
+    match error {
+        E::NotFound { .. } | E::NoContext { .. } => {
+            input("name the project's directory, or its bentofile with `--bentofile PATH`")
+        }
+        E::Read { .. } => file_system(error),
+        _ => input("mend the bentofile at that place"),
+    }
+}
+
+fn discover(error: &discover::Error) -> Diagnosis {
+    use discover::Error as E;
+    match error {
+        E::NoServiceFile | E::NoModule { .. } | E::BadTarget { .. } | E::NoService { .. } => {
+            input("name the service in the bentofile, as `service: \"module:Class\"`")
+        }
+        E::Read { .. } => file_system(error),
+        _ => input("mend the service at that place"),
+    }
+}
+
+fn models(error: &ModelsError) -> Option<Diagnosis> {
+    Some(match error {
+        ModelsError::NotADirectory { .. } => {
+            input("name the directory with the model's files with `--from DIR`")
+        }
+        ModelsError::ReservedFile { .. } => input("take the file out of the directory"),
+        ModelsError::InUse { .. } => input("delete those bentos first"),
+        ModelsError::Store(error) => store(error),
+        ModelsError::Write { .. } => file_system(error),
+        ModelsError::Name(_) => return None,
+        ModelsError::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
+    })
 }
 
 fn containerize(error: &ContainerizeError) -> Option<Diagnosis> {

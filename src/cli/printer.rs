@@ -1,10 +1,10 @@
 //! The only place that writes to the terminal: data to standard output, words for people beside it.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Volume {
+pub(super) enum Volume {
     /// Only what the user asked for, and errors.
     Quiet,
     /// What is going on, and warnings.
@@ -15,55 +15,50 @@ pub enum Volume {
 
 /// Writes to standard output and standard error.
 #[derive(Clone, Copy, Debug)]
-pub struct Printer {
+pub(super) struct Printer {
     volume: Volume,
     tells_on_stdout: bool,
 }
 
 impl Printer {
     /// A printer of the given volume. Where standard output carries a document, what is going on is not told there.
-    pub fn new(volume: Volume, stdout_is_document: bool) -> Self {
+    pub(super) fn new(volume: Volume, stdout_is_document: bool) -> Self {
         Self { volume, tells_on_stdout: !stdout_is_document }
     }
 
-    /// How much this printer says.
-    pub fn volume(self) -> Volume {
-        self.volume
-    }
-
     /// Whether bars can be drawn.
-    pub fn draws(self) -> bool {
+    pub(super) fn draws(self) -> bool {
         self.volume > Volume::Quiet && io::stderr().is_terminal()
     }
 
     /// Prints what the user asked for: always, and exactly so.
-    pub fn data(self, text: &str) {
+    pub(super) fn data(self, text: &str) {
         write(&mut io::stdout().lock(), text);
     }
 
     /// Prints the closing words for people, which are not for programs.
-    pub fn summary(self, text: &str) {
+    pub(super) fn summary(self, text: &str) {
         if self.volume > Volume::Quiet && self.tells_on_stdout {
             write(&mut io::stdout().lock(), text);
         }
     }
 
     /// Tells what is going on.
-    pub fn info(self, text: &str) {
+    pub(super) fn info(self, text: &str) {
         if self.volume > Volume::Quiet && self.tells_on_stdout {
             write(&mut io::stdout().lock(), &format!("INFO: {text}\n"));
         }
     }
 
     /// Warns.
-    pub fn warn(self, text: &str) {
+    pub(super) fn warn(self, text: &str) {
         if self.volume > Volume::Quiet {
             write(&mut io::stderr().lock(), &format!("WARNING: {text}\n"));
         }
     }
 
     /// Prints an error's text.
-    pub fn error(self, text: &str) {
+    pub(super) fn error(self, text: &str) {
         write(&mut io::stderr().lock(), text);
     }
 }

@@ -13,14 +13,14 @@ const TICK: Duration = Duration::from_millis(120);
 const WORTH_A_LINE: u64 = 8 << 20;
 
 /// The report of the command line.
-pub struct TerminalReport {
+pub(super) struct TerminalReport {
     printer: Printer,
     bars: Option<MultiProgress>,
 }
 
 impl TerminalReport {
     /// Draws on a terminal, prints lines elsewhere.
-    pub fn new(printer: Printer) -> Self {
+    pub(super) fn new(printer: Printer) -> Self {
         Self { printer, bars: printer.draws().then(MultiProgress::new) }
     }
 
@@ -82,7 +82,7 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 /// A size for people, in the units and digits of the original tool (`1.70 KiB`).
-pub fn human_size(bytes: u64) -> String {
+pub(super) fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut unit = 0;
     let mut scale = 1_u64;

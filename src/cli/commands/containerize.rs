@@ -106,7 +106,7 @@ impl Options {
 }
 
 /// The closing words, the original tool's where they say the same.
-fn summary(outcome: &Outcome, settings: &Settings) -> String {
+pub(super) fn summary(outcome: &Outcome, settings: &Settings) -> String {
     let mut text = String::from("\n");
     let name = outcome.bento.split(':').next().unwrap_or_default();
     let tags: Vec<_> = outcome.image_tags.iter().map(|tag| format!("\"{tag}\"")).collect();
