@@ -217,6 +217,6 @@ mod tests {
         assert!(
             text.contains("RUN --mount=type=secret,id=B export B=\"$(cat /run/secrets/B)\"; apt-get update")
         );
-        assert!(!text.contains("ARG B") && !text.contains("ENV B=") && !text.contains("ARG C"));
+        assert!(!text.contains("ARG B=") && !text.contains("ENV B=") && !text.contains("ARG C"));
     }
 }
