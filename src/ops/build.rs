@@ -8,6 +8,7 @@ mod requirements;
 mod stage;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,9 @@ use serde::Serialize;
 pub use self::error::BuildError;
 use self::pin::Pinned;
 use self::requirements::PythonPackages;
+use super::Context;
 use crate::bentofile::{self, Bentofile, Loaded, Selector};
+use crate::build_time::item_time;
 use crate::discover::{self, Discovery, LateLoad};
 use crate::pydeps::Host;
 use crate::report::{Interrupt, Report};
@@ -64,6 +67,22 @@ pub struct Surroundings<'a> {
     pub report: &'a dyn Report,
     /// The user's wish to stop.
     pub interrupt: &'a Interrupt,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Takes what a build needs from the surroundings of the program.
+    pub fn of(context: &'a Context) -> Result<Self, BuildError> {
+        let text =
+            |(name, value): (&OsStr, &OsStr)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()));
+        Ok(Self {
+            home: Home::open(&context.home)?,
+            environment: context.environment.iter().filter_map(text).collect(),
+            python: context.python_host(),
+            now: item_time(context.environment.text("SOURCE_DATE_EPOCH"))?,
+            report: context.report.as_ref(),
+            interrupt: &context.interrupt,
+        })
+    }
 }
 
 /// What was built.

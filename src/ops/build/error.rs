@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::bentofile::{self, SelectError};
+use crate::build_time::BuildTimeError;
 use crate::discover::{self, Place, Unresolved};
 use crate::pydeps;
 use crate::report::Interrupted;
@@ -112,6 +113,9 @@ pub enum BuildError {
         /// Why.
         source: io::Error,
     },
+    /// The time that the bento is to bear is none.
+    #[error(transparent)]
+    Time(#[from] BuildTimeError),
     /// The user asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),

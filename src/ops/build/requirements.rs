@@ -133,8 +133,7 @@ fn target(version: PythonVersion, platform: Option<&str>) -> Result<Target, Buil
         _ => None,
     };
     match platform {
-        "linux" => return Ok(Target::new(version, Architecture::Amd64)),
-        "x86_64-unknown-linux-gnu" => return Ok(Target::new(version, Architecture::Amd64)),
+        "linux" | "x86_64-unknown-linux-gnu" => return Ok(Target::new(version, Architecture::Amd64)),
         "aarch64-unknown-linux-gnu" => return Ok(Target::new(version, Architecture::Arm64)),
         _ => {}
     }

@@ -80,12 +80,15 @@ fn readme_text(resolved: &Resolved, settings: &Settings) -> Result<Vec<u8>, Buil
     let entry = resolved.discovery.entry();
     let read = |path: PathBuf| fs::read(&path).map_err(|source| BuildError::Read { path, source });
     let default = settings.context.join(README);
-    match (&resolved.bentofile.description, &entry.description) {
-        (Some(Description::Text(text)), _) => Ok(text.clone().into_bytes()),
-        (Some(Description::File(path)), _) => read(settings.context.join(path)),
-        (None, Some(text)) => Ok(text.clone().into_bytes()),
-        (None, None) if default.is_file() => read(default),
-        (None, None) => Ok(readme::generated(entry, settings.version.as_deref()).into_bytes()),
+    let text = match &resolved.bentofile.description {
+        Some(Description::File(path)) => return read(settings.context.join(path)),
+        Some(Description::Text(text)) => Some(text),
+        None => entry.description.as_ref(),
+    };
+    match text {
+        Some(text) => Ok(text.clone().into_bytes()),
+        None if default.is_file() => read(default),
+        None => Ok(readme::generated(entry, settings.version.as_deref()).into_bytes()),
     }
 }
 
