@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from ekiben.context import Context, Request, Response
 from ekiben.http_values import Headers, MutableHeaders
 
@@ -74,3 +76,18 @@ def test_calls_at_once_see_their_own_request() -> None:
         return await asyncio.gather(call("/a"), call("/b"))
 
     assert asyncio.run(both()) == ["/a", "/b"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("a", "x\r\nset-cookie: y"), ("a\nb", "x"), ("", "x"), ("a", "\0")])
+def test_a_header_cannot_smuggle_another(name: str, value: str) -> None:
+    headers = MutableHeaders()
+    with pytest.raises(ValueError, match="line break"):
+        headers[name] = value
+    with pytest.raises(ValueError, match="line break"):
+        headers.append(name, value)
+
+
+def test_header_values_become_text() -> None:
+    headers = MutableHeaders()
+    headers["n"] = 5
+    assert headers.multi_items() == [("n", "5")]

@@ -768,3 +768,39 @@ def test_a_bento_of_the_runner_model_is_refused(serve: Serve, tmp_path: Path) ->
         "describe",
         "NotSupportedYet: `bentoml.Service` is not supported yet by ekiben: bento `old` is of the runner model",
     )
+
+
+def test_statuses_that_cannot_be_sent_become_500(serve: Serve) -> None:
+    front = serve(
+        """
+    from bentoml.exceptions import BentoMLException
+    @bentoml.service
+    class Svc:
+        @bentoml.api
+        def f(self, status: int, ctx: bentoml.Context) -> str:
+            ctx.response.status_code = status
+            return "x"
+        @bentoml.api
+        def g(self, status: int) -> str:
+            raise BentoMLException("x", error_code=status)
+    """
+    )
+    front.ready()
+    assert [front.ask("f", {"status": status})[0] for status in (200, 404, 0, 99999)] == [200, 404, 500, 500]
+    assert [front.ask("g", {"status": status})[0] for status in (409, 0, 99999)] == [409, 500, 500]
+
+
+def test_a_frame_without_its_members_stops_the_worker(serve: Serve) -> None:
+    front = serve(ECHO)
+    front.ready()
+    front.send({"type": "cancel"})
+    assert front.exit_status() == 0
+    assert "frame `cancel` has no member 'id'" in front.stderr()
+
+
+def test_the_import_string_names_the_target_wherever_the_class_is_from(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "impl.py").write_text("import bentoml\n" + ECHO)
+    for target in ("service.py:Svc", "service", "service:Svc"):
+        front = serve("from impl import Svc", target=target)
+        assert front.ready()["import_string"] == "service:Svc"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import json
 import warnings
 from dataclasses import dataclass
 from typing import Any, Union
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
-from pydantic_core import from_json
 
 from .annotations import annotate, content_type
 from .descriptor import describe_model, has_arrays
@@ -177,8 +177,8 @@ class RootInput:
     def _parse(self, body: Body) -> Any:
         """Parse first and validate then, as upstream does for these inputs: the two modes word errors differently."""
         try:
-            return from_json(body)
-        except ValueError:
+            return json.loads(body)
+        except (ValueError, RecursionError):
             return self._validator.validate_json(body)  # raises, with the position of the mistake
 
     def schema(self) -> dict[str, Any]:

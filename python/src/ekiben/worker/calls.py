@@ -14,6 +14,7 @@ from ..io.inputs import InvalidInput
 from .answers import (
     Answer,
     cancelled_answer,
+    checked_status,
     error_answer,
     invalid_input_answer,
     is_http_response,
@@ -160,7 +161,7 @@ class Calls:
             send_stream(self._channel, call, value)
             return
         if is_http_response(value):
-            answer = Answer(value.status_code, response_headers(value), getattr(value, "body", b""))
+            answer = Answer(checked_status(value.status_code), response_headers(value), getattr(value, "body", b""))
         else:
             output = call.method.output_spec
             answer = Answer(200, [("content-type", output.content_type)], output.encode(value))
@@ -223,4 +224,4 @@ def apply_context(call: Call, answer: Answer) -> Answer:
     if call.method.ctx_param is None:
         return answer
     headers = merge_headers(answer.headers, call.response.all_headers())
-    return Answer(call.response.status_code, headers, answer.body)
+    return Answer(checked_status(call.response.status_code), headers, answer.body)

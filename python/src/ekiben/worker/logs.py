@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # The loggers of the SDK, and the one that user code is told to use.
 LOGGERS = ("bentoml", "ekiben")
+# A line must fit into a frame's header, however its characters are encoded.
+MAX_MESSAGE = 128 * 1024
 
 
 class FrontHandler(logging.Handler):
@@ -23,7 +25,7 @@ class FrontHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send the record, with its traceback if it has one."""
         try:
-            message = self.format(record)
+            message = self.format(record)[:MAX_MESSAGE]
             if self._channel.closed:
                 print(message, file=sys.stderr)  # noqa: T201 (nobody else is left to tell)
             else:
