@@ -5,6 +5,7 @@ mod e2e_examples;
 mod e2e_interop;
 mod e2e_interrupts;
 mod e2e_reproducible;
+mod e2e_serve;
 mod house;
 mod layering;
 mod serve;
