@@ -297,7 +297,7 @@ fn an_interrupt_ends_a_waiting_lock() {
             while index.requests().is_empty() && begun.elapsed() < Duration::from_secs(20) {
                 thread::yield_now();
             }
-            interrupt.set();
+            interrupt.raise();
         });
         let error = lock(&request(&["helper"], &index.url(), directory.path()), &host).unwrap_err();
         assert!(matches!(error, Error::Interrupted), "{}", in_full(&error));

@@ -13,8 +13,8 @@ use std::thread;
 
 use base64::Engine as _;
 use ekiben::oci::digest::Digest;
-use ekiben::process::Interrupt;
 use ekiben::pydeps::{Host, Uv};
+use ekiben::report::Interrupt;
 use sha2::{Digest as _, Sha256};
 
 /// Variables of this process that uv needs: where programs and certificates are.
