@@ -127,8 +127,8 @@ pub(super) struct ContainerizeArgs {
     /// Name of the image; may be repeated. The bento's own tag by default
     #[arg(short = 't', long = "image-tag", visible_alias = "docker-image-tag", value_name = "NAME:TAG")]
     pub(super) image_tags: Vec<String>,
-    /// Where to write the image; may be repeated [docker://REGISTRY/REPOSITORY:TAG, docker-daemon:NAME:TAG,
-    /// oci:DIRECTORY, oci-archive:FILE, docker-archive:FILE]. The local engine by default, or a file where none answers
+    /// Where to write the image; may be repeated [`docker://REGISTRY/REPOSITORY:TAG`, `docker-daemon:NAME:TAG`,
+    /// `oci:DIRECTORY`, `oci-archive:FILE`, `docker-archive:FILE`]. The local engine by default, or a file where none answers
     #[arg(long = "to", value_name = "DESTINATION")]
     pub(super) to: Vec<TransportName>,
     /// The base image, instead of the bento's own [also debian:SUITE and scratch]

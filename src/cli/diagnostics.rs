@@ -80,7 +80,7 @@ pub(super) fn diagnose(error: &(dyn Error + 'static)) -> Diagnosis {
             diagnosis(Kind::Interrupted, "nothing was left half-done; run the command again to go on")
         }
         Some(known) => known,
-        None if chain(error).any(|cause| cause.is::<io::Error>()) => surroundings(""),
+        None if chain(error).any(<dyn Error>::is::<io::Error>) => surroundings(""),
         None => input(""),
     }
 }
@@ -215,12 +215,13 @@ fn containerize(error: &ContainerizeError) -> Option<Diagnosis> {
         ContainerizeError::Debian(error) => debian(error),
         ContainerizeError::Python(error) => python(error),
         ContainerizeError::Transport(error) => return transport(error),
-        ContainerizeError::Pack(PackError::Interrupted(_)) => diagnosis(Kind::Interrupted, ""),
+        ContainerizeError::Interrupted(_) | ContainerizeError::Pack(PackError::Interrupted(_)) => {
+            diagnosis(Kind::Interrupted, "")
+        }
         ContainerizeError::Command(_) => command(),
         ContainerizeError::Pack(_) | ContainerizeError::File(_) | ContainerizeError::Http(_) => {
             file_system(error)
         }
-        ContainerizeError::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
         ContainerizeError::Model { .. } => input(
             "run `ekiben models list` to see what is stored, and build the bento again where its models are",
         ),

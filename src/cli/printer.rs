@@ -32,6 +32,7 @@ impl Printer {
     }
 
     /// Prints what the user asked for: always, and exactly so.
+    #[expect(clippy::unused_self, reason = "whoever prints shows that it may")]
     pub(super) fn data(self, text: &str) {
         write(&mut io::stdout().lock(), text);
     }
@@ -58,6 +59,7 @@ impl Printer {
     }
 
     /// Prints an error's text.
+    #[expect(clippy::unused_self, reason = "whoever prints shows that it may")]
     pub(super) fn error(self, text: &str) {
         write(&mut io::stderr().lock(), text);
     }

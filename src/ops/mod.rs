@@ -3,6 +3,7 @@
 pub mod build;
 pub mod containerize;
 mod context;
+mod image_requirements;
 pub mod models;
 pub mod serve;
 

@@ -71,21 +71,18 @@ fn settings(args: &BuildArgs) -> Settings {
 
 fn summary(outcome: &Outcome, is_containerized: bool) -> String {
     let tag = &outcome.tag;
-    let mut text = format!("\nSuccessfully built Bento(tag=\"{tag}\").\n");
-    text.push_str(&format!("  {} files, {}", outcome.files, human_size(outcome.size)));
-    if let Some(count) = outcome.python_packages {
-        text.push_str(&format!(", {count} Python packages locked"));
-    }
-    text.push('\n');
-    for model in &outcome.models {
-        text.push_str(&format!("  model {model}\n"));
-    }
+    let packages = outcome.python_packages.map(|count| format!(", {count} Python packages locked"));
+    let mut lines = vec![
+        String::new(),
+        format!("Successfully built Bento(tag=\"{tag}\")."),
+        format!("  {} files, {}{}", outcome.files, human_size(outcome.size), packages.unwrap_or_default()),
+    ];
+    lines.extend(outcome.models.iter().map(|model| format!("  model {model}")));
     if !is_containerized {
-        let steps = [("Write its container image", "containerize"), ("Serve it here", "serve")];
-        text.push_str("\nNext steps:\n");
-        for (purpose, verb) in steps {
-            text.push_str(&format!("* {purpose}:\n    $ ekiben {verb} {tag}\n"));
+        lines.extend([String::new(), "Next steps:".to_owned()]);
+        for (purpose, verb) in [("Write its container image", "containerize"), ("Serve it here", "serve")] {
+            lines.extend([format!("* {purpose}:"), format!("    $ ekiben {verb} {tag}")]);
         }
     }
-    text
+    lines.join("\n") + "\n"
 }

@@ -1,6 +1,5 @@
 //! `ekiben containerize`.
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use thiserror::Error;
@@ -97,7 +96,9 @@ impl Options {
                 "platform" => options.platform = Some(value.parse()?),
                 "no_cache" | "pull" => options.refresh = true,
                 _ => {
-                    warn(&format!("`--opt {opt}` has no effect: it is for the builders of the original tool"))
+                    warn(&format!(
+                        "`--opt {opt}` has no effect: it is for the builders of the original tool"
+                    ));
                 }
             }
         }
@@ -107,12 +108,12 @@ impl Options {
 
 /// The closing words, the original tool's where they say the same.
 pub(super) fn summary(outcome: &Outcome, settings: &Settings) -> String {
-    let mut text = String::from("\n");
     let name = outcome.bento.split(':').next().unwrap_or_default();
     let tags: Vec<_> = outcome.image_tags.iter().map(|tag| format!("\"{tag}\"")).collect();
     let packed = outcome.layers.iter().filter(|layer| layer.packed).count();
     let compression = if settings.compression == Compression::None { "" } else { ", compressed" };
-    let lines = [
+    let mut lines = vec![
+        String::new(),
         format!("Successfully built Bento container for \"{name}\" with tag(s) {}", tags.join(" ")),
         format!(
             "  {} in {} layers{compression}, {packed} of them packed now, on {}",
@@ -122,20 +123,15 @@ pub(super) fn summary(outcome: &Outcome, settings: &Settings) -> String {
         ),
         format!("  {}", outcome.digest),
     ];
-    for line in lines {
-        writeln!(text, "{line}").expect("writing to a string never fails");
-    }
     for receipt in &outcome.receipts {
         let done = if receipt.was_there { "unchanged" } else { "written" };
-        let sent = human_size(receipt.bytes_written);
-        writeln!(text, "  {done}: {} ({sent} new)", receipt.destination)
-            .expect("writing to a string never fails");
+        lines.push(format!("  {done}: {} ({} new)", receipt.destination, human_size(receipt.bytes_written)));
     }
     if let Some(command) = run_command(outcome, settings) {
-        text.push_str("To run your newly built Bento container, run:\n");
-        text.push_str(&command);
+        lines.push("To run your newly built Bento container, run:".to_owned());
+        lines.push(command.trim_end().to_owned());
     }
-    text
+    lines.join("\n") + "\n"
 }
 
 /// The commands that run what was written, for the first destination that an engine can use.

@@ -3,6 +3,7 @@
 use super::error::BuildError;
 use super::{Settings, Surroundings};
 use crate::bentofile::{Bentofile, Python};
+use crate::ops::image_requirements::{for_our_images, names_original_tool};
 use crate::pydeps::{
     self, Architecture, IndexOptions, LockRequest, LockedEnv, PythonVersion, Requirements, Target,
 };
@@ -10,9 +11,6 @@ use crate::store::FORMAT_VERSION;
 
 /// The Python of a bento that names none: that of Debian bookworm.
 pub(super) const DEFAULT_PYTHON: PythonVersion = PythonVersion::new(3, 11);
-
-/// What the SDK needs, which takes the place of the original tool in images of ours.
-const SDK_REQUIREMENTS: [&str; 4] = ["pydantic>=2", "numpy", "PyYAML", "cloudpickle"];
 
 /// The Python packages of a bento.
 pub(super) struct PythonPackages {
@@ -75,13 +73,6 @@ fn requirements(python: &Python, settings: &Settings) -> Result<Requirements, Bu
     Ok(requirements)
 }
 
-/// Without the original tool, and with what the SDK needs.
-fn for_our_images(mut requirements: Requirements) -> Requirements {
-    requirements.lines.retain(|line| !names_original_tool(line));
-    requirements.lines.extend(SDK_REQUIREMENTS.map(str::to_owned));
-    requirements
-}
-
 /// `requirements.in` in the order of the original: options, requirements, the tool itself.
 fn wanted(requirements: &Requirements, has_default_index: bool) -> String {
     let index = &requirements.index;
@@ -108,14 +99,6 @@ fn pinned(locked: &LockedEnv, index: &IndexOptions, own_pin: Option<String>, set
     let hosts = index.trusted_hosts.iter().map(|host| format!("--trusted-host {host}"));
     let lines: Vec<String> = hosts.chain(options).chain(packages).collect();
     lines.join("\n") + "\n"
-}
-
-/// Whether a requirement line is about the original tool itself.
-fn names_original_tool(line: &str) -> bool {
-    let rest = line.trim().strip_prefix("bentoml");
-    rest.is_some_and(|rest| {
-        rest.is_empty() || rest.starts_with(['=', '<', '>', '~', '!', '[', ' ', '@', ';'])
-    })
 }
 
 /// The platform that wheels are chosen for: an image platform, or one of uv's names for Linux.
@@ -154,8 +137,6 @@ mod tests {
         };
         assert_eq!(wanted(&lines(&["numpy"]), true), "numpy\nbentoml==1.4.39\n");
         assert_eq!(wanted(&lines(&["bentoml[io]>=1.4", "numpy"]), true), "bentoml[io]>=1.4\nnumpy\n");
-        let ours = for_our_images(lines(&["bentoml==1.4.1", "bentoml-extras"]));
-        assert_eq!(ours.lines, ["bentoml-extras", "pydantic>=2", "numpy", "PyYAML", "cloudpickle"]);
     }
 
     #[test]

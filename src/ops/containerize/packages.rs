@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::super::image_requirements::for_our_images;
 use super::Context;
 use super::error::ContainerizeError;
 use crate::fs;
@@ -12,8 +13,6 @@ use crate::pydeps::{
 };
 use crate::store::Bento;
 
-/// What the SDK in every image needs.
-pub(crate) const SDK_REQUIREMENTS: [&str; 4] = ["pydantic>=2", "numpy", "PyYAML", "cloudpickle"];
 /// The lock that ekiben writes into bentos.
 const OWN_LOCK: &str = "env/python/pylock.toml";
 /// What the original tool locked, with itself in it.
@@ -91,44 +90,20 @@ fn lock(
     Ok(pydeps::lock(&request, host)?)
 }
 
-/// What a bento requires, without the original tool itself: the SDK takes its place.
+/// What a bento requires of an image of ours, at the versions that the original tool locked.
 fn requirements(bento: &Path) -> Result<Requirements, ContainerizeError> {
     let lines = |name: &str| -> Result<Vec<String>, ContainerizeError> {
         let text = fs::read_if_present(&bento.join(name))?.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).into_owned();
-        Ok(text.lines().map(str::to_owned).filter(|line| !names_original_tool(line)).collect())
+        Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
     };
+    let pinned = lines(PINNED)?;
     let mut wanted = lines(REQUIREMENTS)?;
     if wanted.is_empty() {
-        wanted = lines(PINNED)?;
+        wanted.clone_from(&pinned);
     }
-    wanted.extend(SDK_REQUIREMENTS.map(str::to_owned));
     let mut requirements = Requirements::default();
     requirements.add_lines(&wanted, &bento.join("src"))?;
-    requirements.constraints = lines(PINNED)?;
+    requirements.constraints = pinned;
     requirements.constraints.retain(|line| line.contains("=="));
-    Ok(requirements)
-}
-
-/// Whether a requirement line is the original tool's own pin.
-fn names_original_tool(line: &str) -> bool {
-    let rest = line.trim().strip_prefix("bentoml");
-    rest.is_some_and(|rest| {
-        rest.is_empty() || rest.starts_with(['=', '<', '>', '~', '!', '[', ' ', '@', ';'])
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::names_original_tool;
-
-    #[test]
-    fn only_the_tool_itself_is_left_out() {
-        for line in ["bentoml==1.4.39", "bentoml", " bentoml[io]>=1", "bentoml @ file:///x"] {
-            assert!(names_original_tool(line), "{line}");
-        }
-        for line in ["bentoml-extras==1", "numpy", "# bentoml", ""] {
-            assert!(!names_original_tool(line), "{line}");
-        }
-    }
+    Ok(for_our_images(requirements))
 }
