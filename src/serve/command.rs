@@ -34,7 +34,7 @@ pub struct ServeArgs {
     /// The directory that the service is imported in [default: the target's]
     #[arg(long, value_name = "DIR")]
     pub working_dir: Option<PathBuf>,
-    /// Seconds until a request is answered with 504
+    /// Seconds until a request is answered with 504 [default: 60] [env: `BENTOML_TIMEOUT`]
     #[arg(long, value_name = "SECONDS")]
     pub timeout: Option<Number>,
     /// Seconds that a shutdown waits for requests [default: as long as they take]
@@ -82,7 +82,10 @@ impl ServeArgs {
             host: host.transpose()?,
             port: self.port.map_or_else(|| port(&environment), |port| Ok(Some(port)))?,
             python: self.python.clone().unwrap_or(defaults.python),
-            timeout: self.timeout.clone(),
+            timeout: self
+                .timeout
+                .clone()
+                .map_or_else(|| timeout(&environment), |timeout| Ok(Some(timeout)))?,
             graceful_shutdown: self.timeout_graceful_shutdown.map(Duration::from_secs),
             keep_alive: self.timeout_keep_alive.map_or(defaults.keep_alive, Duration::from_secs),
             backlog: self.backlog,
@@ -167,6 +170,11 @@ fn run(command: &[OsString]) -> ServeError {
 /// Returns the bento of the image that this is the entrypoint of.
 fn bento_path(environment: &Environment) -> Option<&str> {
     environment.text("BENTO_PATH").filter(|_| environment.is_on("BENTOML_CONTAINERIZED"))
+}
+
+fn timeout(environment: &Environment) -> Result<Option<Number>, ServeError> {
+    let Some(text) = environment.text("BENTOML_TIMEOUT") else { return Ok(None) };
+    serde_json::from_str(text).map(Some).map_err(|_| ServeError::Timeout { found: text.to_owned() })
 }
 
 /// `PORT` is what platforms set; it wins over the image's own `BENTOML_PORT`.

@@ -26,6 +26,12 @@ pub enum ServeError {
         /// Its value.
         found: String,
     },
+    /// `BENTOML_TIMEOUT` is no number.
+    #[error("`BENTOML_TIMEOUT` must be a number of seconds, but is `{found}`")]
+    Timeout {
+        /// Its value.
+        found: String,
+    },
     /// The target is nothing that can be served.
     #[error(transparent)]
     Target(#[from] TargetError),

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jiff::Zoned;
 
@@ -12,6 +12,9 @@ use super::worker::message::Level;
 
 /// Lines kept for a reader that is slow; more are counted and dropped.
 const BACKLOG: usize = 4096;
+
+/// How long the last lines may take to be written.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Most bytes that are gathered into one write.
 const BATCH: usize = 64 * 1024;
@@ -28,7 +31,7 @@ pub struct Log {
 #[derive(Debug)]
 pub struct LogWriter {
     log: Log,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    has_ended: Mutex<Option<Receiver<()>>>,
 }
 
 enum Message {
@@ -47,8 +50,13 @@ impl Log {
         let (lines, received) = sync_channel(BACKLOG);
         let log = Self { lines, dropped: Arc::default(), least };
         let dropped = Arc::clone(&log.dropped);
-        let thread = std::thread::spawn(move || write_lines(&received, out, &dropped));
-        (log.clone(), LogWriter { log, thread: Mutex::new(Some(thread)) })
+        let (ended, has_ended) = sync_channel(1);
+        std::thread::spawn(move || {
+            write_lines(&received, out, &dropped);
+            // A writer that nobody waits for any more ends without a word.
+            let _ = ended.send(());
+        });
+        (log.clone(), LogWriter { log, has_ended: Mutex::new(Some(has_ended)) })
     }
 
     /// Tells whether lines of this level are written.
@@ -75,13 +83,14 @@ pub fn complain(text: &str) {
 }
 
 impl LogWriter {
-    /// Writes what is left and ends the thread.
+    /// Writes what is left and ends the thread; a reader that takes nothing cannot hold the server.
     pub fn close(&self) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // A thread that is gone has nothing left to write.
-            let _ = self.log.lines.send(Message::Close);
-            let _ = thread.join();
+        let has_ended = self.has_ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(has_ended) = has_ended {
+            // A thread that is gone, or that nobody reads from, has nothing left to write.
+            if self.log.lines.try_send(Message::Close).is_ok() {
+                let _ = has_ended.recv_timeout(CLOSE_LIMIT);
+            }
         }
     }
 }

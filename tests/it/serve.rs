@@ -118,7 +118,8 @@ fn configuration_comes_from_file_and_overrides() {
     let server = plan.start_ready();
     let late = server.post("/sleep", "0.6");
     late.expect(504, JSON, r#"{"error":"Not able to process the request in 0.25 seconds"}"#);
-    assert!(!server.log().contains("scheme=http"), "{}", server.log());
+    let ended = server.stop(rustix::process::Signal::TERM).succeeded();
+    assert!(!ended.stdout.contains("scheme=http"), "{}", ended.stdout);
 }
 
 #[test]

@@ -28,11 +28,9 @@ fn a_call_whose_worker_dies_fails_at_once_and_those_that_wait_do_not() {
         page.lines().any(|line| line.starts_with("ekiben_worker_restarts_total") && line.ends_with(" 1")),
         "{page}"
     );
-    assert!(
-        server.log().contains("[entry_service:Fake:1] the worker died (signal: 9 (SIGKILL))"),
-        "{}",
-        server.log()
-    );
+    server.wait_for("log line", || {
+        server.log().contains("[entry_service:Fake:1] the worker died (signal: 9 (SIGKILL))")
+    });
 }
 
 #[test]
@@ -51,11 +49,8 @@ fn a_worker_that_breaks_the_protocol_is_replaced() {
     let server = Plan::fake("ok").start_ready();
     server.post("/garbage", "").expect(503, JSON, DIED);
     assert_eq!(server.post("/echo", "{}").status, 200);
-    let log = server.log();
-    assert!(
-        log.contains("worker 1 was given up: the worker broke the protocol: cannot use a frame: "),
-        "{log}"
-    );
+    let line = "worker 1 was given up: the worker broke the protocol: cannot use a frame: ";
+    server.wait_for("log line", || server.log().contains(line));
 }
 
 #[test]
@@ -72,7 +67,7 @@ fn an_answer_that_http_cannot_carry_is_an_error_of_its_call_alone() {
     let reply = server.post("/bad_header", "");
     reply.expect(500, JSON, r#"{"error":"An unexpected error has occurred, please check the server log."}"#);
     assert_eq!(reply.header("x-injected"), None);
-    assert!(server.log().contains("the header `x-a` cannot be sent"), "{}", server.log());
+    server.wait_for("log line", || server.log().contains("the header `x-a` cannot be sent"));
     assert_eq!(server.post("/echo", "{}").status, 200);
 }
 
@@ -171,6 +166,8 @@ fn wrong_settings_are_named() {
     assert_eq!(found, format!("{start}Invalid host IP address: localhost\n"));
     let found = message(Plan::fake("ok").env("PORT", "http"));
     assert_eq!(found, format!("{start}`PORT` must be a port number, but is `http`\n"));
+    let found = message(Plan::fake("ok").env("BENTOML_TIMEOUT", "soon"));
+    assert_eq!(found, format!("{start}`BENTOML_TIMEOUT` must be a number of seconds, but is `soon`\n"));
     let found = message(Plan::fake("ok").arguments(&["--python", "/nowhere/python"]));
     let reason =
         "cannot run the Python interpreter `/nowhere/python`: No such file or directory (os error 2)";

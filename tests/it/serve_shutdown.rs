@@ -132,6 +132,20 @@ fn workers_end_with_a_server_that_was_killed() {
     }
 }
 
+#[test]
+fn a_log_that_nobody_reads_holds_neither_calls_nor_the_end() {
+    let server = Plan::fake("ok").start_unread();
+    let long = "x".repeat(8000);
+    for _ in 0..60 {
+        assert_eq!(server.post(&format!("/echo?{long}"), "{}").status, 200);
+        assert_eq!(server.get(&format!("/{long}")).status, 404);
+    }
+    let begun = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait_code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
 /// A plan with the environment of an image.
 fn image(target: Option<&str>) -> Plan {
     let plan = match target {

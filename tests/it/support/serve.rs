@@ -137,12 +137,28 @@ impl Plan {
         server
     }
 
+    /// Starts a server whose standard output is a pipe that nobody reads.
+    pub(crate) fn start_unread(self) -> Server {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let mut server = self.arguments(&["--port", &port.to_string()]).spawn_with(false);
+        server.port = port;
+        server.wait_for("port", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        server.wait_ready();
+        server
+    }
+
     /// Runs the program until it ends by itself.
     pub(crate) fn run(self) -> Ended {
         self.spawn().wait()
     }
 
     pub(crate) fn spawn(self) -> Server {
+        self.spawn_with(true)
+    }
+
+    fn spawn_with(self, is_read: bool) -> Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ekiben-serve"))
             .args(self.target.iter())
             .args(&self.arguments)
@@ -155,9 +171,12 @@ impl Plan {
             .spawn()
             .unwrap();
         let output = Arc::new(Mutex::new(String::new()));
-        let stdout = collect(child.stdout.take().unwrap(), Some(Arc::clone(&output)));
-        let stderr = collect(child.stderr.take().unwrap(), None);
-        Server { child, directory: self.directory, output, readers: vec![stdout, stderr], port: 0 }
+        let mut readers = Vec::new();
+        if is_read {
+            readers.push(collect(child.stdout.take().unwrap(), Some(Arc::clone(&output))));
+            readers.push(collect(child.stderr.take().unwrap(), None));
+        }
+        Server { child, directory: self.directory, output, readers, port: 0 }
     }
 }
 
@@ -234,20 +253,29 @@ impl Server {
         self.wait()
     }
 
-    /// Waits for the end.
-    pub(crate) fn wait(mut self) -> Ended {
+    /// Waits for the end of a server whose output is not read.
+    pub(crate) fn wait_code(mut self) -> Option<i32> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
-        let status = loop {
+        loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
+                return status.code();
             }
             assert!(Instant::now() < deadline, "the server does not end; the log:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
-        };
+        }
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(mut self) -> Ended {
+        let code = self.end();
         let mut texts = std::mem::take(&mut self.readers).into_iter().map(|reader| reader.join().unwrap());
         let (stdout, stderr) = (texts.next().unwrap(), texts.next().unwrap());
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
-        Ended { code: status.code(), stdout, stderr, directory }
+        Ended { code, stdout, stderr, directory }
     }
 }
 
