@@ -14,8 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
+use super::credential_helper;
 use super::error::RegistryError;
-use super::helper;
 use crate::oci::reference::DEFAULT_REGISTRY;
 use crate::redact::Secret;
 
@@ -120,13 +120,13 @@ impl Keychain {
         for (place, document) in self.documents()? {
             for helper in document.helpers_for(registry) {
                 let server = server_name(registry);
-                match helper::get(&helper, &server, self.settings.search_path.as_deref()).await? {
-                    helper::Answer::Credentials(credentials) => {
+                match credential_helper::get(&helper, &server, self.settings.search_path.as_deref()).await? {
+                    credential_helper::Answer::Credentials(credentials) => {
                         let origin = CredentialsOrigin::Helper { helper, user: credentials.user() };
                         return Ok(Found { credentials: Some(credentials), origin });
                     }
-                    helper::Answer::Unknown => {}
-                    helper::Answer::NotInstalled => missing_helpers.push(helper),
+                    credential_helper::Answer::Unknown => {}
+                    credential_helper::Answer::NotInstalled => missing_helpers.push(helper),
                 }
             }
             if let Some(credentials) = document.written_for(registry, repository, &place)? {

@@ -1,7 +1,9 @@
 //! Uploads: mounts, whole blobs, and going on after a broken connection (distribution-spec, Pushing Blobs).
 //!
 //! A blob is sent in one `PUT`. When that breaks, the registry is asked how much it has, and the rest follows in
-//! `PATCH`es. Registries that refuse large requests (413) get pieces.
+//! `PATCH`es. Registries that refuse large requests (413) get pieces. docker-registry 2.8 cannot go on, and does not
+//! let such an upload be cancelled: it wants the state of its last answer, which a broken request did not get. There
+//! the blob is sent again, and the registry removes the remains by itself after a week.
 
 use std::io;
 use std::pin::Pin;
@@ -286,12 +288,16 @@ impl Upload<'_> {
 
     /// Tells the registry that nothing more will come, so that it keeps no half of a blob.
     async fn cancel(&mut self) {
-        if let Some(url) = self.session.take() {
-            let make = || Request::new(Method::DELETE, url.clone());
-            let call = self.repository.endpoint.call(&self.repository.name, &self.scopes, make);
-            // Best effort: registries remove old uploads themselves.
-            let _ = tokio::time::timeout(CANCEL_TIMEOUT, call).await;
-        }
+        let give_up = async {
+            // The session may have moved on with what was sent.
+            if self.is_touched && !self.resume().await? {
+                return Ok(());
+            }
+            let url = self.session()?;
+            self.call(|| Request::new(Method::DELETE, url.clone())).await.map(drop)
+        };
+        // Best effort: registries remove old uploads themselves.
+        let _: Result<Result<(), RegistryError>, _> = tokio::time::timeout(CANCEL_TIMEOUT, give_up).await;
     }
 
     async fn call(&self, make: impl Fn() -> Request) -> Result<Response, RegistryError> {

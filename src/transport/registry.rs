@@ -24,7 +24,7 @@ use crate::oci::image::{Image, MANIFEST_MEDIA_TYPE};
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, Repository as Name};
 use crate::registry::{Client, Manifest, RegistryError, Repository, Uploaded};
-use crate::report::{Activity, Interrupted};
+use crate::report::{Activity, Interrupt, Interrupted};
 
 /// Requests about blobs that may be open at the same time; they carry no content.
 const PARALLEL_QUESTIONS: usize = 8;
@@ -285,26 +285,40 @@ impl<'a> Push<'a> {
 
     async fn send(&mut self, blobs: Vec<Outgoing>) -> Result<(), TransportError> {
         let (repository, activity) = (self.repository, self.activity);
+        // Raised by the user or by a failure, so that all uploads that are under way tidy up.
+        let stop = Interrupt::default();
         let send = async |blob: Outgoing| {
             let progress = activity.report.task(&format!("push {}", short(&blob.digest)), Some(blob.size));
             let origin = blob.origin.as_ref();
-            let result =
-                repository.push_blob(blob.digest, blob.blob, origin, progress, &activity.interrupt).await;
-            (blob.size, result)
+            (blob.size, repository.push_blob(blob.digest, blob.blob, origin, progress, &stop).await)
         };
         let mut uploads = stream::iter(blobs).map(send).buffer_unordered(self.limit);
-        let mut interrupted: Option<Interrupted> = None;
-        while let Some((size, result)) = uploads.next().await {
-            match result {
-                Ok(Ok(Uploaded::Sent)) => self.sent += size,
-                Ok(Ok(Uploaded::Mounted)) => self.mounted += size,
-                // The others are dropped, and their connections with them.
-                Ok(Err(error)) => return Err(error.into()),
-                // The others end as well, and tidy up.
-                Err(error) => interrupted = Some(error),
+        let mut failure: Option<TransportError> = None;
+        loop {
+            let next = if failure.is_some() {
+                uploads.next().await
+            } else {
+                match activity.interrupt.guard(uploads.next()).await {
+                    Ok(next) => next,
+                    Err(error) => {
+                        stop.raise();
+                        failure = Some(error.into());
+                        continue;
+                    }
+                }
+            };
+            match next {
+                None => return failure.map_or(Ok(()), Err),
+                Some((size, Ok(Ok(Uploaded::Sent)))) => self.sent += size,
+                Some((size, Ok(Ok(Uploaded::Mounted)))) => self.mounted += size,
+                Some((_, Ok(Err(error)))) => {
+                    stop.raise();
+                    failure.get_or_insert(error.into());
+                }
+                // It was stopped for a reason that is known.
+                Some((_, Err(Interrupted))) => {}
             }
         }
-        interrupted.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 

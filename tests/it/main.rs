@@ -1,9 +1,11 @@
 //! Integration tests: one binary, one module per subject. `tests/README.md` says how to write and run them.
 
 mod e2e_bad_input;
+mod e2e_engine;
 mod e2e_examples;
 mod e2e_interop;
 mod e2e_interrupts;
+mod e2e_registry;
 mod e2e_reproducible;
 mod e2e_serve;
 mod house;
@@ -11,6 +13,7 @@ mod layering;
 mod pydeps_index;
 mod pydeps_registry;
 mod pydeps_support;
+mod registry;
 mod serve;
 mod serve_faults;
 mod serve_http;

@@ -3,10 +3,16 @@
 
 pub(crate) mod command;
 pub(crate) mod context;
+pub(crate) mod cutting_proxy;
+pub(crate) mod docker_engine;
+pub(crate) mod docker_registry;
 pub(crate) mod examples;
+pub(crate) mod fake_server;
 pub(crate) mod image;
 pub(crate) mod iris;
 pub(crate) mod peers;
+pub(crate) mod registry;
+pub(crate) mod sample_image;
 pub(crate) mod serve;
 pub(crate) mod service;
 pub(crate) mod sources;

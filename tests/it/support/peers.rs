@@ -37,3 +37,13 @@ fn present(path: PathBuf) -> PathBuf {
     assert!(path.exists(), "{} is missing: run `scripts/setup`", path.display());
     path
 }
+
+/// Whether the tests of a peer are switched off by a variable of the environment, which is then said.
+pub(crate) fn is_switched_off(switch: &str) -> bool {
+    #[expect(clippy::disallowed_methods, reason = "a switch of the tests themselves")]
+    let is_off = std::env::var_os(switch).is_some_and(|value| value == "1");
+    if is_off {
+        println!("off: {switch}=1 is set");
+    }
+    is_off
+}

@@ -1,0 +1,173 @@
+//! A small HTTP server for fakes: real sockets, one thread per connection, and full control over when it hangs up.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+/// A request as it arrived, its body as far as it arrived.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Received {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: BTreeMap<String, Vec<String>>,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+    /// Whether the connection was cut before the body's end, on purpose or not.
+    pub(crate) is_cut: bool,
+}
+
+impl Received {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.get(name)?.first().map(String::as_str)
+    }
+}
+
+/// An answer to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    /// Hang up after so many bytes of the body, although its length was promised.
+    pub(crate) cut_after: Option<usize>,
+}
+
+impl Answer {
+    pub(crate) fn status(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Vec::new(), cut_after: None }
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: impl ToString) -> Self {
+        self.headers.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+}
+
+/// What decides about requests.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Bytes of the body after which to hang up, decided from the head alone.
+    fn cut(&self, head: &Received) -> Option<usize>;
+
+    /// The answer; none to hang up without one.
+    fn answer(&self, request: Received) -> Option<Answer>;
+}
+
+/// A listening server, which ends when it is dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Server {
+    pub(crate) fn start(handler: Arc<dyn Handler>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+                let handler = Arc::clone(&handler);
+                thread::spawn(move || {
+                    // A peer that hangs up is what many tests are about.
+                    let _ = serve(&connection, handler.as_ref());
+                    let _ = connection.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        Self { address, is_over }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn serve(connection: &TcpStream, handler: &dyn Handler) -> io::Result<()> {
+    let mut reader = BufReader::new(connection);
+    while let Some((mut request, length)) = read_head(&mut reader)? {
+        let cut = handler.cut(&request);
+        let wanted = cut.map_or(length, |cut| length.min(cut));
+        request.body = vec![0; wanted];
+        let arrived = read_body(&mut reader, &mut request.body)?;
+        request.body.truncate(arrived);
+        request.is_cut = cut.is_some() || arrived < length;
+        let (is_cut, is_head) = (request.is_cut, request.method == "HEAD");
+        let answer = handler.answer(request);
+        let Some(answer) = answer.filter(|_| !is_cut) else { return Ok(()) };
+        if !write_answer(connection, &answer, is_head)? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Reads as much of the body as comes.
+fn read_body(reader: &mut impl Read, body: &mut [u8]) -> io::Result<usize> {
+    let mut arrived = 0;
+    while arrived < body.len() {
+        match reader.read(&mut body[arrived..]) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => arrived += count,
+        }
+    }
+    Ok(arrived)
+}
+
+fn read_head(reader: &mut impl BufRead) -> io::Result<Option<(Received, usize)>> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let mut request = Received { method, path: path.to_owned(), ..Received::default() };
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        request.query.entry(name.into_owned()).or_default().push(value.into_owned());
+    }
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        request.headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let length = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    Ok(Some((request, length)))
+}
+
+/// Whether the connection can be used again.
+fn write_answer(mut connection: &TcpStream, answer: &Answer, is_head: bool) -> io::Result<bool> {
+    let mut head = format!("HTTP/1.1 {} x\r\n", answer.status);
+    for (name, value) in &answer.headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    if !answer.headers.iter().any(|(name, _)| name == "Content-Length") && answer.status != 204 {
+        head += &format!("Content-Length: {}\r\n", answer.body.len());
+    }
+    connection.write_all((head + "\r\n").as_bytes())?;
+    let body = if is_head { &[][..] } else { &answer.body };
+    let sent = answer.cut_after.map_or(body.len(), |cut| cut.min(body.len()));
+    connection.write_all(&body[..sent])?;
+    connection.flush()?;
+    Ok(answer.cut_after.is_none())
+}
