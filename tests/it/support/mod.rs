@@ -3,6 +3,7 @@
 
 pub(crate) mod command;
 pub(crate) mod context;
+pub(crate) mod docker;
 pub(crate) mod examples;
 pub(crate) mod image;
 pub(crate) mod iris;
