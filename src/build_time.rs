@@ -27,6 +27,14 @@ impl BuildTime {
         time.map(Self).ok_or_else(|| BuildTimeError { value: value.to_owned() })
     }
 
+    /// The time that something new in a store bears: `SOURCE_DATE_EPOCH` where it is set, else now.
+    pub fn of_new_items(source_date_epoch: Option<&str>) -> Result<Timestamp, BuildTimeError> {
+        match source_date_epoch.filter(|value| !value.is_empty()) {
+            Some(value) => Self::new(Some(value)).map(|time| time.0),
+            None => Ok(Timestamp::now()),
+        }
+    }
+
     /// Seconds since the epoch, for tar headers.
     pub fn seconds(self) -> u64 {
         self.0.as_second().unsigned_abs()
@@ -43,6 +51,15 @@ impl BuildTime {
     }
 }
 
+/// The moment at which a model or bento is made: `SOURCE_DATE_EPOCH` where the user set it, else now, for stores order
+/// their items by it.
+pub fn item_time(source_date_epoch: Option<&str>) -> Result<Timestamp, BuildTimeError> {
+    match source_date_epoch.filter(|value| !value.is_empty()) {
+        Some(_) => BuildTime::new(source_date_epoch).map(|time| time.0),
+        None => Ok(Timestamp::now()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +71,12 @@ mod tests {
         assert_eq!((time.seconds(), time.rfc3339().as_str()), (1_700_000_000, "2023-11-14T22:13:20Z"));
         assert_eq!(time.iso8601(), "2023-11-14T22:13:20.000000+00:00");
         assert!(BuildTime::new(Some("yesterday")).is_err());
+    }
+
+    #[test]
+    fn items_are_made_now_unless_told_otherwise() {
+        assert_eq!(item_time(Some("7")).unwrap().as_second(), 7);
+        assert!(item_time(None).unwrap().as_second() > 1_700_000_000);
+        assert!(item_time(Some("now")).is_err());
     }
 }

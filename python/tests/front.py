@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Front:
         self.logs: list[dict[str, Any]] = []
         self.reader = FrameReader(self.frames.append, FROM_WORKER)
         self.next_id = 0
+        self._stderr = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [
                 sys.executable,
@@ -43,6 +45,7 @@ class Front:
             ],
             pass_fds=[theirs.fileno()],
             cwd=cwd,
+            stderr=self._stderr,
             env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
         )
         theirs.close()
@@ -116,6 +119,11 @@ class Front:
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
+
+    def stderr(self) -> str:
+        """Return what the worker has written to its standard error."""
+        self._stderr.seek(0)
+        return self._stderr.read().decode()
 
     def exit_status(self) -> int:
         """Read until the worker closes the socket, then return its exit status."""

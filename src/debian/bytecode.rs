@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use super::apt::tool_error;
 use super::archive::Watch;
@@ -19,8 +20,10 @@ use super::request::Architecture;
 use crate::oci::platform::Platform;
 use crate::oci::tree::{Content, Entry, EntryKind, Owner, Tree, TreeError};
 
-/// What is not worth its bytecode: tests, and programs that nobody runs in a container.
-const SKIPPED: &str = r"/(test|tests|idlelib|lib2to3|turtledemo)/";
+/// Directories that are not worth their bytecode: tests, and programs that nobody runs in a container.
+const SKIPPED: [&str; 5] = ["idlelib", "lib2to3", "test", "tests", "turtledemo"];
+/// Compilers at a time. Python's own way to run several starts the interpreter by a path that is no program here.
+const PROCESSES: usize = 2;
 /// Bytecode up to this size is kept in memory.
 const INLINE_LIMIT: u64 = 32 << 10;
 
@@ -48,14 +51,18 @@ pub(super) fn compile(
         watch.report.warn(&text);
         return Ok(());
     };
-    let directory = root.join(&library);
-    let target = format!("/{library}");
-    let mut arguments = interpreter.arguments;
-    arguments.extend(["-B", "-S", "-s", "-m", "compileall", "-q", "-f", "-j", "2"].map(OsString::from));
-    arguments.extend(["--invalidation-mode", "unchecked-hash", "-x", SKIPPED, "-s"].map(OsString::from));
-    arguments.extend([directory.clone().into(), "-p".into(), target.into(), directory.into()]);
-    let tool = Tool { program: &interpreter.program, arguments, environment: interpreter.environment };
-    tool.run(watch.interrupt, &mut || ()).map_err(tool_error("making bytecode of the standard library"))?;
+    let halves = share(modules(tree, &library));
+    let results: Vec<_> = thread::scope(|scope| {
+        let (interpreter, root, library) = (&interpreter, &root, &library);
+        let numbered = halves.iter().enumerate();
+        let compilers: Vec<_> = numbered
+            .map(|(number, half)| {
+                scope.spawn(move || interpreter.compile(root, library, number, half, watch))
+            })
+            .collect();
+        compilers.into_iter().map(|compiler| compiler.join().expect("compiling never panics")).collect()
+    });
+    results.into_iter().collect::<Result<(), Error>>()?;
     collect(tree, &library, &root)
 }
 
@@ -63,6 +70,55 @@ struct Interpreter {
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
+}
+
+impl Interpreter {
+    /// Compiles modules of the library that is laid out in `root`.
+    fn compile(
+        &self,
+        root: &Path,
+        library: &str,
+        number: usize,
+        modules: &[String],
+        watch: Watch<'_>,
+    ) -> Result<(), Error> {
+        let list = root.join(format!("modules-{number}"));
+        let paths: Vec<_> = modules.iter().map(|module| root.join(module).display().to_string()).collect();
+        fs::write(&list, paths.join("\n")).map_err(Error::file("write", &list))?;
+        let mut arguments = self.arguments.clone();
+        arguments.extend(["-B", "-S", "-s", "-m", "compileall", "-q", "-f"].map(OsString::from));
+        arguments.extend(["--invalidation-mode", "unchecked-hash", "-s"].map(OsString::from));
+        arguments.extend([root.join(library).into(), "-p".into(), format!("/{library}").into()]);
+        arguments.extend(["-i".into(), list.into()]);
+        let tool = Tool { program: &self.program, arguments, environment: self.environment.clone() };
+        tool.run(watch.interrupt, &mut || ())
+            .map_err(tool_error("making bytecode of the standard library"))?;
+        Ok(())
+    }
+}
+
+/// The modules of the library that get bytecode, with their sizes.
+fn modules(tree: &Tree, library: &str) -> Vec<(String, u64)> {
+    let is_module = |path: &str| {
+        let name = path.strip_prefix(library).and_then(|rest| rest.strip_prefix('/')?.strip_suffix(".py"));
+        name.is_some_and(|name| !name.split('/').any(|part| SKIPPED.contains(&part)))
+    };
+    let size = |(path, entry): (&str, &Entry)| match &entry.kind {
+        EntryKind::File(content) if is_module(path) => Some((path.to_owned(), content.size())),
+        _ => None,
+    };
+    tree.iter().filter_map(size).collect()
+}
+
+/// Divides modules among the compilers, about evenly by size.
+fn share(modules: Vec<(String, u64)>) -> [Vec<String>; PROCESSES] {
+    let mut shares: [(u64, Vec<String>); PROCESSES] = Default::default();
+    for (module, size) in modules {
+        let lightest = shares.iter_mut().min_by_key(|(size, _)| *size).expect("there is a compiler");
+        lightest.0 += size;
+        lightest.1.push(module);
+    }
+    shares.map(|(_, modules)| modules)
 }
 
 /// The directory of the tree's standard library.
@@ -79,8 +135,8 @@ fn own(tree: &Tree, version: &str, architecture: Architecture, root: &Path) -> O
         return None;
     }
     let is_loader = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with("ld-linux"));
-    let (loader, _) =
-        tree.iter().find(|(path, entry)| is_loader(path) && matches!(entry.kind, EntryKind::File(_)))?;
+    let mut loaders = tree.iter().map(|(path, _)| path).filter(|path| is_loader(path));
+    let loader = loaders.find(|path| root.join(path).is_file())?;
     let program = root.join(format!("usr/bin/{version}"));
     if !program.exists() {
         return None;

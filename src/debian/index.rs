@@ -110,7 +110,7 @@ impl Index {
 
     /// Names to suggest where `name` is not one.
     pub(super) fn similar(&self, name: &str) -> Vec<String> {
-        let limit = name.len() / 4 + 1;
+        let limit = (name.len() / 4).max(1);
         let mut found: Vec<_> = self
             .stanzas
             .keys()

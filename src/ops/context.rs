@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 
@@ -85,6 +86,11 @@ impl Context {
         })
     }
 
+    /// The time that something new in a store bears.
+    pub fn now(&self) -> Result<Timestamp, ContextError> {
+        Ok(BuildTime::of_new_items(self.environment.text("SOURCE_DATE_EPOCH"))?)
+    }
+
     /// Who is told what happens, and who may stop it.
     pub fn activity(&self) -> Activity {
         Activity { report: Arc::clone(&self.report), interrupt: self.interrupt.clone() }
@@ -150,7 +156,7 @@ impl Context {
 }
 
 /// The directory of the stores: `BENTOML_HOME`, with `~` and variables expanded until nothing is left to expand.
-pub fn bentoml_home(environment: &Environment) -> Result<PathBuf, ContextError> {
+pub(super) fn bentoml_home(environment: &Environment) -> Result<PathBuf, ContextError> {
     let no_home = || ContextError::NoHome { purpose: "the model store", variable: "BENTOML_HOME" };
     match environment.text("BENTOML_HOME") {
         Some(home) => Ok(PathBuf::from(expand(home, environment))),
@@ -159,7 +165,7 @@ pub fn bentoml_home(environment: &Environment) -> Result<PathBuf, ContextError> 
 }
 
 /// The directory of what can be made again: `EKIBEN_CACHE_DIR`, else `ekiben` in the user's cache directory.
-pub fn cache_directory(environment: &Environment) -> Result<PathBuf, ContextError> {
+pub(super) fn cache_directory(environment: &Environment) -> Result<PathBuf, ContextError> {
     let no_home = || ContextError::NoHome { purpose: "the cache", variable: "EKIBEN_CACHE_DIR" };
     let named = environment.path("EKIBEN_CACHE_DIR");
     let standard = || environment.path("XDG_CACHE_HOME").map(|cache| cache.join("ekiben"));

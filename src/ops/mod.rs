@@ -1,8 +1,9 @@
 //! The operations: each is the straight line from what the user asked for to what they get.
 
+pub mod build;
 pub mod containerize;
 mod context;
-
+pub mod models;
 pub mod serve;
 
 pub use context::{Context, ContextError};

@@ -175,7 +175,9 @@ fn jobs_below(
             Error::File { action: "read directory", path, source: error.into() }
         })?;
         let path = entry.path().strip_prefix(root).ok().and_then(Path::to_str);
-        let Some(path) = path.filter(|path| entry.file_type().is_file() && path.ends_with(".py")) else {
+        let Some(path) =
+            path.filter(|path| entry.file_type().is_file() && bytecode_path(path, python).is_some())
+        else {
             continue;
         };
         let Some(job) = Job::new(root, path, prefix, python) else { continue };

@@ -256,7 +256,13 @@ impl Installer<'_> {
         let command = uv
             .command(self.host)
             .args(["pip", "install", "--quiet", "--no-deps", "--require-hashes", "--link-mode", "copy"])
-            .args(["--only-binary", ":all:", "--no-config", "--python-platform", &target.uv_platform()])
+            .args([
+                "--only-binary",
+                ":all:",
+                "--no-compile-bytecode",
+                "--python-platform",
+                &target.uv_platform(),
+            ])
             .args(["--python-version", &target.python.to_string(), "--prefix"])
             .arg(prefix)
             .arg("--requirements")

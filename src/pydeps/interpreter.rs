@@ -84,6 +84,11 @@ impl Interpreter {
         &self.version
     }
 
+    /// The file that is run: the interpreter itself, or the loader of the tree it is in.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The program, for messages.
     pub(super) fn shown(&self) -> String {
         self.arguments.last().map_or_else(

@@ -8,8 +8,8 @@ use super::error::Error;
 use super::target::Target;
 use crate::process::{self, Command};
 
-/// Oldest uv that is used: the first whose lock and install of `pylock.toml` this module is tested with.
-pub const MINIMUM_UV: &str = "0.8.0";
+/// Oldest uv that is used: the tests pass with 0.12.0; 0.8.0 does not narrow a `pylock.toml` to one platform.
+pub const MINIMUM_UV: &str = "0.12.0";
 
 /// The uv that is installed where there is none.
 pub const PINNED_UV: &str = "0.13.9";
@@ -54,6 +54,11 @@ impl Uv {
         }
         install_pinned(&python, host, &cache)?;
         Self::probed(installed, vec![], host, &cache)?.ok_or(Error::NoPython)
+    }
+
+    /// The program; `python3` where uv is a module of it.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// Its version, such as `0.13.9`.
@@ -199,9 +204,9 @@ mod tests {
 
     #[test]
     fn versions_compare_by_number() {
-        assert!(numbers("0.13.9") > numbers("0.8.22"));
-        assert!(numbers("0.8.0rc1") >= numbers(MINIMUM_UV));
-        assert!(numbers("0.7.22") < numbers(MINIMUM_UV));
+        assert!(numbers("0.13.9") > numbers("0.9.22"));
+        assert!(numbers("0.12.0rc1") >= numbers(MINIMUM_UV));
+        assert!(numbers("0.11.33") < numbers(MINIMUM_UV));
         assert!(numbers("garbage") < numbers(MINIMUM_UV));
     }
 }

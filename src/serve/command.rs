@@ -10,6 +10,7 @@ use clap::{Args, Parser};
 use serde_json::Number;
 
 use super::error::{ServeError, chain};
+use super::log::complain;
 use super::settings::{FirstFailure, Mode, Settings};
 use super::target::Target;
 use super::worker::message::Level;
@@ -127,7 +128,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>, environment: &Environment
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&error);
+            complain(&format!("Error: [serve] `serve` failed: {}", chain(&error)));
             ExitCode::FAILURE
         }
     }
@@ -178,10 +179,4 @@ fn port(environment: &Environment) -> Result<Option<u16>, ServeError> {
 
 fn with_name(options: &[OsString]) -> impl Iterator<Item = OsString> {
     std::iter::once(OsString::from("ekiben-serve")).chain(options.iter().cloned())
-}
-
-fn report(error: &ServeError) {
-    use std::io::Write;
-    // There is nowhere to report that this cannot be written.
-    let _ = writeln!(std::io::stderr(), "Error: [serve] `serve` failed: {}", chain(error));
 }

@@ -37,6 +37,11 @@ enum Message {
 }
 
 impl Log {
+    /// Starts the log of a server, on standard output.
+    pub fn to_stdout(least: Level) -> (Self, LogWriter) {
+        Self::start(std::io::stdout(), least)
+    }
+
     /// Starts a log of lines at `least` or above.
     pub fn start(out: impl Write + Send + 'static, least: Level) -> (Self, LogWriter) {
         let (lines, received) = sync_channel(BACKLOG);
@@ -61,6 +66,12 @@ impl Log {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Writes a line to standard error, for a server that cannot start or go on.
+pub fn complain(text: &str) {
+    // There is nowhere to report that this cannot be written.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 impl LogWriter {

@@ -44,7 +44,7 @@ pub fn run(settings: Settings) -> Result<(), ServeError> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
     };
     let runtime = runtime.map_err(ServeError::SetUp)?;
-    let (log, writer) = Log::start(std::io::stdout(), settings.log_level);
+    let (log, writer) = Log::to_stdout(settings.log_level);
     let ended = runtime.block_on(serve(settings, log));
     runtime.shutdown_background();
     writer.close();

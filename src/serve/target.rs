@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::yaml::{self, Node, ReadError};
+
+/// Reads one of the formats in which projects say what they are.
+type Parser = fn(&str) -> Result<Node, ReadError>;
+
 /// A target that cannot be served.
 #[derive(Debug, Error)]
 pub enum TargetError {
@@ -26,21 +31,21 @@ pub enum TargetError {
         /// Why not.
         source: std::io::Error,
     },
-    /// `bento.yaml` or `bentofile.yaml` is not what it should be.
+    /// A file is not YAML or TOML.
     #[error("cannot understand `{}`", path.display())]
-    Yaml {
+    Syntax {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: Box<serde_yaml::Error>,
+        source: ReadError,
     },
-    /// `pyproject.toml` is not what it should be.
-    #[error("cannot understand `{}`", path.display())]
-    Toml {
+    /// `bento.yaml` lacks what every bento has.
+    #[error("`{}` is not the description of a bento", path.display())]
+    NoBento {
         /// The file.
         path: PathBuf,
-        /// Why not.
-        source: Box<toml::de::Error>,
+        /// What it lacks.
+        source: serde_json::Error,
     },
 }
 
@@ -143,8 +148,12 @@ impl Target {
 impl Bento {
     fn parse(directory: &Path, text: &str) -> Result<Self, TargetError> {
         let path = directory.join("bento.yaml");
-        let yaml: BentoYaml = serde_yaml::from_str(text)
-            .map_err(|source| TargetError::Yaml { path, source: Box::new(source) })?;
+        let document = match yaml::read(text) {
+            Ok(node) => node.into_value().to_json(),
+            Err(source) => return Err(TargetError::Syntax { path, source }),
+        };
+        let yaml: BentoYaml =
+            serde_json::from_value(document).map_err(|source| TargetError::NoBento { path, source })?;
         let variables = yaml.envs.into_iter().filter_map(|env| Some((env.name, env.value?))).collect();
         Ok(Self { directory: absolute(directory), name: yaml.name, version: yaml.version, variables })
     }
@@ -165,30 +174,22 @@ struct EnvYaml {
     value: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct BentofileYaml {
-    #[serde(default)]
-    service: Option<String>,
-}
-
 /// Reads the service that `bentofile.yaml` or `pyproject.toml` names.
 fn named_service(directory: &Path) -> Result<Option<String>, TargetError> {
-    let path = directory.join("bentofile.yaml");
-    if let Some(text) = read(&path)? {
-        let bentofile: Option<BentofileYaml> = serde_yaml::from_str(&text)
-            .map_err(|source| TargetError::Yaml { path, source: Box::new(source) })?;
-        if let Some(service) = bentofile.and_then(|bentofile| bentofile.service) {
-            return Ok(Some(service));
+    let files: [(&str, Parser, &[&str]); 2] = [
+        ("bentofile.yaml", yaml::read, &["service"]),
+        ("pyproject.toml", yaml::read_toml, &["tool", "bentoml", "build", "service"]),
+    ];
+    for (name, parse, keys) in files {
+        let path = directory.join(name);
+        let Some(text) = read(&path)? else { continue };
+        let document = parse(&text).map_err(|source| TargetError::Syntax { path, source })?.into_value();
+        let service = keys.iter().try_fold(&document, |value, key| value.get(key));
+        if let Some(service) = service.and_then(yaml::Value::as_text) {
+            return Ok(Some(service.to_owned()));
         }
     }
-    let path = directory.join("pyproject.toml");
-    let Some(text) = read(&path)? else { return Ok(None) };
-    let project: toml::Table =
-        toml::from_str(&text).map_err(|source| TargetError::Toml { path, source: Box::new(source) })?;
-    let build = ["tool", "bentoml", "build", "service"];
-    let first = project.get(build[0]);
-    let service = build[1..].iter().fold(first, |value, key| value.and_then(|value| value.get(key)));
-    Ok(service.and_then(toml::Value::as_str).map(str::to_owned))
+    Ok(None)
 }
 
 fn read(path: &Path) -> Result<Option<String>, TargetError> {
@@ -239,7 +240,7 @@ mod tests {
         let message = locate(here.path()).unwrap_err().to_string();
         assert!(message.ends_with("does not contain a valid bentofile.yaml or service.py"), "{message}");
         let here = directory(&[("bentofile.yaml", "service: [")]);
-        assert!(matches!(locate(here.path()), Err(TargetError::Yaml { .. })));
+        assert!(matches!(locate(here.path()), Err(TargetError::Syntax { .. })));
     }
 
     #[test]

@@ -73,8 +73,9 @@ pub fn copy_tree(from: &Path, to: &Path, interrupt: &Interrupt) -> Result<TreeSi
     Ok(size)
 }
 
-/// Copies one file with its mode and time; shares its blocks where the file system can.
-fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+/// Copies one file with its mode and time to a path where nothing is yet; shares its blocks where
+/// the file system copies them on write.
+pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     let source = File::open(from)?;
     let metadata = source.metadata()?;
     let copy = File::options().write(true).create_new(true).open(to)?;

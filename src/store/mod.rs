@@ -23,7 +23,7 @@ use crate::tag::{LATEST, Tag, TagQuery};
 pub use bento::{
     Bento, BentoInfo, Dependency, Environment, ImageInfo, PinnedModel, STORE_REGISTRY, ServiceInfo,
 };
-pub use copy::{CopyError, TreeSize, copy_tree, tree_size};
+pub use copy::{CopyError, TreeSize, copy_file, copy_tree, tree_size};
 pub use error::Error;
 pub use layout::{Home, Kind};
 pub use model::{FORMAT_VERSION, Model, ModelContext, ModelInfo};

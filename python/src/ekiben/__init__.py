@@ -4,7 +4,7 @@ Everything loads on first use (see ``exports``): importing the package must stay
 command pays for it.
 """
 
-from typing import Any
+from __future__ import annotations
 
 from . import exports as _exports
 from .version import __version__
@@ -12,14 +12,11 @@ from .version import __version__
 __all__ = ["__version__", *_exports.ATTRIBUTES, *_exports.MODULES]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     value = _exports.load(name)
     globals()[name] = value
     return value
 
 
-def __dir__() -> "list[str]":
+def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-del Any

@@ -44,7 +44,6 @@ class Request:
         self.query_string = query
         self.raw_headers = headers or []
         self.request_id = request_id
-        self.state = State()
         self.raw_body = body
         self._temp_dir: str | None = None
 
@@ -52,6 +51,11 @@ class Request:
     def headers(self) -> Headers:
         """The request's headers."""
         return Headers(self.raw_headers)
+
+    @cached_property
+    def state(self) -> State:
+        """A bag for the length of the request."""
+        return State()
 
     @property
     def content_type(self) -> str:
@@ -140,9 +144,22 @@ class Response:
 
     def __init__(self) -> None:
         self.status_code = 200
-        self.headers = MutableHeaders()
         self.cookies: list[Cookie] = []
-        self.background = BackgroundTasks()
+
+    @cached_property
+    def headers(self) -> MutableHeaders:
+        """The response's headers."""
+        return MutableHeaders()
+
+    @cached_property
+    def background(self) -> BackgroundTasks:
+        """What runs after the response was sent."""
+        return BackgroundTasks()
+
+    @property
+    def has_background(self) -> bool:
+        """Whether anything is to run after the response; does not make the list of tasks."""
+        return "background" in self.__dict__ and bool(self.background.tasks)
 
     @property
     def metadata(self) -> MutableHeaders:

@@ -7,7 +7,11 @@ Names that upstream has and the SDK has not stand in ``UNSUPPORTED``, so that us
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+
+# Not `typing.TYPE_CHECKING`: importing `typing` takes longer than all the rest of `import bentoml`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # name -> "module:attribute"
 ATTRIBUTES = {

@@ -48,7 +48,7 @@ class MutableHeaders(Headers):
     """Headers that user code may change."""
 
     def __setitem__(self, name: str, value: str) -> None:
-        key = name.lower()
+        key, value = _checked(name, value)
         at = next((i for i, (existing, _) in enumerate(self._items) if existing == key), None)
         if at is None:
             self._items.append((key, value))
@@ -82,11 +82,19 @@ class MutableHeaders(Headers):
 
     def append(self, name: str, value: str) -> None:
         """Add a pair, keeping what is there under the same name."""
-        self._items.append((name.lower(), value))
+        self._items.append(_checked(name, value))
 
     def mutablecopy(self) -> MutableHeaders:
         """Return a copy."""
         return MutableHeaders(self._items)
+
+
+def _checked(name: str, value: Any) -> tuple[str, str]:
+    """Return a pair that can be sent: a line break in it would begin another header."""
+    key, text = name.lower(), str(value)
+    if not key or any(character in key + text for character in "\r\n\0"):
+        raise ValueError(f"header `{name!r}` has an empty name, or a line break in its name or value")
+    return key, text
 
 
 class QueryParams(Mapping[str, str]):

@@ -13,7 +13,7 @@ use crate::pydeps::{
 use crate::store::Bento;
 
 /// What the SDK in every image needs.
-pub const SDK_REQUIREMENTS: [&str; 4] = ["pydantic>=2", "numpy", "PyYAML", "cloudpickle"];
+pub(crate) const SDK_REQUIREMENTS: [&str; 4] = ["pydantic>=2", "numpy", "PyYAML", "cloudpickle"];
 /// The lock that ekiben writes into bentos.
 const OWN_LOCK: &str = "env/python/pylock.toml";
 /// What the original tool locked, with itself in it.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::ConfigError;
 use crate::env::Environment;
+use crate::yaml;
 
 /// Keys that mean a setting below `services`; any other key with a map is a service's name.
 const SETTINGS: &[&str] = &[
@@ -93,8 +94,8 @@ fn read_file(path: &Path) -> Result<Value, ConfigError> {
     }
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    serde_yaml::from_str(&text)
-        .map_err(|source| ConfigError::Yaml { path: path.to_owned(), source: Box::new(source) })
+    let node = yaml::read(&text).map_err(|source| ConfigError::Yaml { path: path.to_owned(), source })?;
+    Ok(node.into_value().to_json())
 }
 
 /// Reads `a.b=c` words separated by white space or commas; values are YAML scalars.
@@ -103,7 +104,7 @@ fn parse_options(text: &str) -> Result<Value, ConfigError> {
     for word in text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty()) {
         let not_a_pair = || ConfigError::Option { word: word.to_owned() };
         let (path, value) = word.split_once('=').ok_or_else(not_a_pair)?;
-        let value = serde_yaml::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        let value = yaml::read(value).map_or_else(|_| value.into(), |node| node.into_value().to_json());
         let mut option = value;
         for key in path.rsplit('.') {
             if key.is_empty() {

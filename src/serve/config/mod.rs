@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::yaml::ReadError;
+
 pub use layers::Layers;
 pub use service::{AccessLog, Buckets, Cors, ServiceConfig};
 
@@ -33,7 +35,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: Box<serde_yaml::Error>,
+        source: ReadError,
     },
     /// `BENTOML_CONFIG_OVERRIDES` is not JSON.
     #[error("cannot understand `BENTOML_CONFIG_OVERRIDES`")]

@@ -9,3 +9,5 @@ pub mod queue;
 pub mod roster;
 pub mod stream;
 pub mod supervisor;
+#[cfg(test)]
+mod vectors;

@@ -33,7 +33,7 @@ SCHEMA_MEMBERS = frozenset(
     type title multipleOf maximum exclusiveMaximum minimum exclusiveMinimum maxLength minLength pattern maxItems
     minItems uniqueItems prefixItems maxProperties minProperties required enum allOf oneOf anyOf items properties
     additionalProperties description format default nullable discriminator readOnly writeOnly externalDocs example
-    deprecated
+    deprecated root_input
     """.split()
 )
 

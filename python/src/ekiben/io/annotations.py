@@ -117,7 +117,8 @@ def _frame(source: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
 
 def _unsupported(source: Any, _metadata: list[Any]) -> tuple[Any, list[Any]]:
     kind = t.get_origin(source) or source
-    raise NotSupportedYet(f"{kind.__module__}.{kind.__qualname__}", "as the type of an API's input or output")
+    library = kind.__module__.partition(".")[0]
+    raise NotSupportedYet(f"{library}.{kind.__qualname__}", "as the type of an API's input or output")
 
 
 CONVERTERS: list[tuple[Callable[[Any], bool], Callable[[Any, list[Any]], tuple[Any, list[Any]]]]] = [

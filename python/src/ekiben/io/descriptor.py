@@ -16,7 +16,7 @@ class IODescriptor(BaseModel):  # noqa: D101 (pydantic puts a docstring into the
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         for field in cls.model_fields.values():
             annotate_field(field)
-        return super().__get_pydantic_core_schema__(source, handler)
+        return handler(source)
 
 
 def describe_model(model: type[BaseModel]) -> type[BaseModel]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import warnings
 from dataclasses import dataclass
 from typing import Any, Union
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 from .annotations import annotate, content_type
 from .descriptor import describe_model, has_arrays
 from .forms import FormField, parse_form
-from .schema import TEXT_TYPES, flatten, model_schema
+from .schema import TEXT_TYPES, flatten
 
 Body = Union[bytes, bytearray]
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -104,7 +105,7 @@ class ObjectInput:
 
     def schema(self) -> dict[str, Any]:
         """Return the input's part of ``/schema.json``."""
-        return flatten(model_schema(self.model))
+        return flatten(self.openapi())
 
     def openapi(self, **options: Any) -> dict[str, Any]:
         """Return the JSON schema with the given references and mode."""
@@ -165,22 +166,29 @@ class RootInput:
                 value = self._validator.validate_python(bytes(body))
             elif content_type in FORMS:
                 value = self._validator.validate_python(parse_form(body, boundary_source, self._fields()))
-            else:
+            elif self.model is not None:
                 value = self._validator.validate_json(body or b"{}")
+            else:
+                value = self._validator.validate_python(self._parse(body or b"{}"))
         except ValidationError as error:
             raise InvalidInput(self.title, error, self._prefix) from error
         return (value,), {}
 
+    def _parse(self, body: Body) -> Any:
+        """Parse first and validate then, as upstream does for these inputs: the two modes word errors differently."""
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            return self._validator.validate_json(body)  # raises, with the position of the mistake
+
     def schema(self) -> dict[str, Any]:
         """Return the input's part of ``/schema.json``."""
-        schema = self.openapi() if self.model is None else model_schema(self.model)
-        return {**flatten(schema), "root_input": True}
+        return flatten(self.openapi())
 
     def openapi(self, **options: Any) -> dict[str, Any]:
         """Return the JSON schema with the given references and mode."""
-        if self.model is not None:
-            return self.model.model_json_schema(**options)
-        return self._adapter.json_schema(**options)
+        make = self._adapter.json_schema if self.model is None else self.model.model_json_schema
+        return {**make(**options), "root_input": True}
 
     def _fields(self) -> dict[str, FormField]:
         properties = {} if self.model is None else ObjectInput(self.model).schema_properties()

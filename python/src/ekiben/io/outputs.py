@@ -11,10 +11,12 @@ from pydantic import BaseModel, TypeAdapter
 
 from .annotations import annotate, content_type, split
 from .descriptor import describe_model, has_arrays
-from .schema import flatten, model_schema
+from .schema import flatten
 
 # What a stream is unless the annotation says otherwise.
 STREAM_MEDIA_TYPE = "text/event-stream"
+# `json.dumps` would build this encoder anew for every response.
+_encode_json = json.JSONEncoder(allow_nan=False).encode
 # Values whose rendered form is never text, so that they go straight to JSON.
 NEVER_TEXT = (dict, list, tuple, int, float, bool, type(None))
 
@@ -70,7 +72,7 @@ class ModelOutput(Output):
 
     def schema(self) -> dict[str, Any]:
         """Return the output's part of ``/schema.json``."""
-        return flatten(model_schema(self.model))
+        return flatten(self.openapi())
 
     def openapi(self, **options: Any) -> dict[str, Any]:
         """Return the JSON schema with the given references and mode."""
@@ -96,7 +98,7 @@ class ValueOutput(Output):
     def encode(self, value: Any) -> bytes:
         """Return the body; the value must fit the annotation."""
         if self._array_class is not None and isinstance(value, self._array_class):
-            return _array_json(value)
+            return _spaced_json(value.tolist())
         value = self._validate(value)
         if not isinstance(value, NEVER_TEXT):
             rendered = self._to_python(value)
@@ -105,10 +107,7 @@ class ValueOutput(Output):
             if isinstance(rendered, bytes):
                 return rendered
         plain = self._to_python(value, mode="json", warnings=False, fallback=_library_value)
-        try:
-            return json.dumps(plain, allow_nan=False).encode("ascii")
-        except ValueError:
-            return json.dumps(_without_nan(plain)).encode("ascii")
+        return _spaced_json(plain)
 
     def schema(self) -> dict[str, Any]:
         """Return the output's part of ``/schema.json``."""
@@ -133,12 +132,12 @@ def _array_class(source: Any) -> type | None:
     return numpy.ndarray if numpy is not None and origin is numpy.ndarray else None
 
 
-def _array_json(array: Any) -> bytes:
-    nested = array.tolist()
+def _spaced_json(value: Any) -> bytes:
+    """Return JSON in the style of ``json.dumps``, with NaN and the infinities as null."""
     try:
-        return json.dumps(nested, allow_nan=False).encode("ascii")
+        return _encode_json(value).encode("ascii")
     except ValueError:
-        return json.dumps(_without_nan(nested)).encode("ascii")
+        return _encode_json(_without_nan(value)).encode("ascii")
 
 
 def _without_nan(value: Any) -> Any:

@@ -10,11 +10,6 @@ from typing import Any
 TEXT_TYPES = ("string", "file")
 
 
-def model_schema(model: Any) -> dict[str, Any]:
-    """Return the JSON schema of a pydantic class."""
-    return model.model_json_schema()
-
-
 def flatten(schema: dict[str, Any]) -> dict[str, Any]:
     """Put references in place, and keep the first alternative of ``anyOf`` and ``allOf``.
 

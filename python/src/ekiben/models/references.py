@@ -25,12 +25,14 @@ class ModelReference(ABC):
     def pin(self, entry: dict[str, Any]) -> None:
         """Take the exact version from an entry of ``bento.yaml``."""
 
-    def __get__(self, instance: Any, owner: type) -> Any:
-        if instance is None:
-            return self
+    def resolved(self) -> Any:
+        """Return the model, looked up once."""
         if self._resolved is None:
             self._resolved = self.resolve()
         return self._resolved
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else self.resolved()
 
 
 class BentoModel(ModelReference):

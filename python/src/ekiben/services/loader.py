@@ -33,7 +33,9 @@ def import_service(target: str, working_dir: Path) -> Service:
             raise ImportServiceError(
                 f"module `{module.__name__}` has no attribute `{part}` (from `{target}`)"
             ) from None
-    return _checked(found, target)
+    service = _checked(found, target)
+    service.import_string = f"{module.__name__}:{attribute}"
+    return service
 
 
 def _module_name(name: str, working_dir: Path) -> str:
@@ -60,6 +62,8 @@ def _only_service(module: ModuleType, target: str) -> Service:
     }
     remaining = [value for key, value in services.items() if key not in used]
     if len(remaining) == 1:
+        name = next(name for name, value in vars(module).items() if value is remaining[0])
+        remaining[0].import_string = f"{module.__name__}:{name}"
         return remaining[0]
     if remaining:
         names = ", ".join(f"`{target}:{service.name}`" for service in remaining)

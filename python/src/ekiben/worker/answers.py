@@ -45,13 +45,19 @@ def error_answer(error: BaseException) -> Answer:
     """Return the answer to an exception of an API. What is the server's own fault is not told to clients."""
     if not isinstance(error, BentoMLException):
         return json_answer(500, {"error": HIDDEN})
-    status = int(error.error_code)
+    status = checked_status(error.error_code)
     if status in (401, 403):
         return json_answer(status, {"error": "Authorization error"})
     if status >= 500:
         return json_answer(status, {"error": HIDDEN})
     # Upstream answers with an array of one object; clients match on it.
     return json_answer(status, [{"error": str(error)}])
+
+
+def checked_status(status: Any) -> int:
+    """Return a status that can be sent; what user code sets may be anything."""
+    number = int(status) if isinstance(status, int) else 500
+    return number if 200 <= number <= 599 else 500
 
 
 def cancelled_answer() -> Answer:

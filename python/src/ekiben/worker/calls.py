@@ -14,6 +14,7 @@ from ..io.inputs import InvalidInput
 from .answers import (
     Answer,
     cancelled_answer,
+    checked_status,
     error_answer,
     invalid_input_answer,
     is_http_response,
@@ -68,8 +69,8 @@ class Calls:
         self._threads = CallThreads(service.threads)
         self._in_flight: dict[int, Call] = {}
         self._background: set[asyncio.Task[None]] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        # Set while somebody waits for the last call to end; waking the loop after every call would cost too much.
+        self._idle: asyncio.Event | None = None
         # Read every type now: the first call must not pay for it.
         for method in service.apis.values():
             _ = method.input_spec, method.output_spec, method.ctx_param
@@ -82,7 +83,6 @@ class Calls:
             return
         call = Call(frame, method)
         self._in_flight[call.id] = call
-        self._idle.clear()
         if method.is_async:
             call.task = self._loop.create_task(self._run_async(call))
         else:
@@ -104,6 +104,8 @@ class Calls:
 
     async def finished(self) -> None:
         """Wait until no call and no background task is left."""
+        self._idle = asyncio.Event()
+        self._check_idle()
         await self._idle.wait()
         while self._background:
             await asyncio.wait(set(self._background))
@@ -159,7 +161,7 @@ class Calls:
             send_stream(self._channel, call, value)
             return
         if is_http_response(value):
-            answer = Answer(value.status_code, response_headers(value), getattr(value, "body", b""))
+            answer = Answer(checked_status(value.status_code), response_headers(value), getattr(value, "body", b""))
         else:
             output = call.method.output_spec
             answer = Answer(200, [("content-type", output.content_type)], output.encode(value))
@@ -187,7 +189,7 @@ class Calls:
 
     def _done(self, call: Call) -> None:
         """Forget an answered call; what it left for the background runs now."""
-        if call.response.background.tasks:
+        if call.response.has_background:
             self._loop.call_soon_threadsafe(self._start_background, call)
         else:
             call.request.close()
@@ -195,11 +197,11 @@ class Calls:
 
     def _forget(self, call: Call) -> None:
         self._in_flight.pop(call.id, None)
-        if not self._in_flight:
+        if self._idle is not None:
             self._loop.call_soon_threadsafe(self._check_idle)
 
     def _check_idle(self) -> None:
-        if not self._in_flight:
+        if self._idle is not None and not self._in_flight:
             self._idle.set()
 
     def _start_background(self, call: Call) -> None:
@@ -222,4 +224,4 @@ def apply_context(call: Call, answer: Answer) -> Answer:
     if call.method.ctx_param is None:
         return answer
     headers = merge_headers(answer.headers, call.response.all_headers())
-    return Answer(call.response.status_code, headers, answer.body)
+    return Answer(checked_status(call.response.status_code), headers, answer.body)

@@ -59,6 +59,8 @@ class Channel:
                 for buffer in buffers:
                     self._socket.sendall(buffer)
                 return
+            if not self._pending and len(buffers) == 1 and self._write_whole(buffers[0]):
+                return
             was_idle = not self._pending
             self._pending.extend(memoryview(buffer).cast("B") for buffer in buffers)
             self._pending_bytes += sum(len(buffer) for buffer in buffers)
@@ -124,6 +126,20 @@ class Channel:
     def _lost(self, reason: str | None) -> None:
         self.close()
         self._on_close(reason)
+
+    def _write_whole(self, buffer: Body) -> bool:
+        """Write a small frame, the usual case; True when the socket took it. The lock is held."""
+        try:
+            count = self._socket.send(buffer)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True  # as in `_write`: the reader will see the end of file
+        if count < len(buffer):
+            self._pending.append(memoryview(buffer)[count:])
+            self._pending_bytes += len(buffer) - count
+            self._loop.call_soon_threadsafe(self._watch)  # type: ignore[union-attr] (attached)
+        return True
 
     def _write(self) -> bool:
         """Write what the socket takes; True when something is left. The lock is held."""

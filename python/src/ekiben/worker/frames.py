@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
 from typing import Any, Callable, Union
 
 Body = Union[bytes, bytearray, memoryview]
@@ -27,22 +26,28 @@ class ProtocolError(Exception):
     """The other side sent what the protocol does not allow; the socket is closed."""
 
 
-@dataclass(frozen=True)
 class Frame:
     """One message."""
 
-    header: dict[str, Any]
-    body: Body = b""
+    __slots__ = ("body", "header", "type")
 
-    @property
-    def type(self) -> str:
-        """What kind of message it is."""
-        return self.header["type"]
+    def __init__(self, header: dict[str, Any], body: Body = b""):
+        self.header = header
+        self.body = body
+        self.type: str = header["type"]
+
+    def __repr__(self) -> str:
+        return f"Frame({self.header!r}, {bytes(self.body)!r})"
+
+
+# `json.dumps` and `json.loads` would build their encoder and guess the encoding anew for every frame.
+_encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_decode_json = json.JSONDecoder().decode
 
 
 def encode_frame(header: dict[str, Any], body: Body = b"") -> list[Body]:
     """Return the buffers to write; a large body is not copied."""
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    text = _encode_json(header).encode("utf-8", "replace")
     if len(text) > MAX_HEADER:
         raise ProtocolError(f"header of {len(text)} bytes is over the limit of {MAX_HEADER}")
     if len(body) > MAX_BODY:
@@ -118,7 +123,7 @@ class FrameReader:
 
     def _parse_header(self, start: int, end: int) -> dict[str, Any]:
         try:
-            header = json.loads(self._space[start:end])
+            header = _decode_json(str(memoryview(self._space)[start:end], "utf-8"))
         except ValueError as error:
             raise ProtocolError(f"header is not JSON: {error}") from error
         if not isinstance(header, dict):

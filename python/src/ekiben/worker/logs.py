@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 
 # The loggers of the SDK, and the one that user code is told to use.
 LOGGERS = ("bentoml", "ekiben")
+# A line must fit into a frame's header, however its characters are encoded.
+MAX_MESSAGE = 128 * 1024
 
 
 class FrontHandler(logging.Handler):
@@ -22,7 +25,11 @@ class FrontHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send the record, with its traceback if it has one."""
         try:
-            self._channel.send({"type": "log", "level": _level(record.levelno), "message": self.format(record)})
+            message = self.format(record)[:MAX_MESSAGE]
+            if self._channel.closed:
+                print(message, file=sys.stderr)  # noqa: T201 (nobody else is left to tell)
+            else:
+                self._channel.send({"type": "log", "level": _level(record.levelno), "message": message})
         except Exception:
             self.handleError(record)
 

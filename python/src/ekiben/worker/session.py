@@ -6,12 +6,16 @@ import asyncio
 import gc
 import inspect
 import logging
+import os
 import signal
+import sys
+import threading
+import time
 import traceback
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ..context import server_context
 from ..models.home import serve_bento
@@ -22,7 +26,8 @@ from ..services.service import Service
 from ..unsupported import NotSupportedYet
 from .bento import ServedBento
 from .channel import Channel
-from .frames import Frame
+from .frames import Frame, ProtocolError
+from .probes import Probes
 
 logger = logging.getLogger("bentoml.serve")
 
@@ -31,6 +36,10 @@ logger = logging.getLogger("bentoml.serve")
 ORPHAN_GRACE_SECONDS = 5.0
 # The front reads all the time; what it has not read after this long it never will.
 FLUSH_SECONDS = 5.0
+# Threads that user code left running would keep the interpreter from exiting for ever.
+EXIT_SECONDS = 10.0
+# A traceback of deep recursion must still fit into a frame's header.
+MAX_DETAIL = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,13 @@ class StartFailure(Exception):
 
     def frame(self) -> dict[str, Any]:
         """Return the ``failed`` frame."""
-        text = " ".join(str(self.cause).split())
+        text = " ".join(str(self.cause).split())[:MAX_DETAIL]
+        detail = "".join(traceback.format_exception(type(self.cause), self.cause, self.cause.__traceback__))
         return {
             "type": "failed",
             "stage": self.stage,
             "message": f"{type(self.cause).__name__}: {text}" if text else type(self.cause).__name__,
-            "detail": "".join(traceback.format_exception(type(self.cause), self.cause, self.cause.__traceback__)),
+            "detail": detail[-MAX_DETAIL:],
         }
 
 
@@ -76,7 +86,7 @@ class Session:
     def run(self) -> None:
         """Live; raises ``StartFailure`` when the worker never became ready."""
         service = self._describe()
-        _run_stage("models", lambda: [reference.__get__(self, Session) for reference in service.models])
+        _run_stage("models", lambda: [reference.resolved() for reference in service.models])
         asyncio.run(self._serve(service))
 
     def _describe(self) -> Service:
@@ -104,7 +114,7 @@ class Session:
         if self._bento is not None:
             self._bento.pin_models(service)
             service.bento = self._bento
-        return service, target if ":" in target and not target.endswith(".py") else service.import_string
+        return service, service.import_string
 
     def _send_description(self, service: Service, import_string: str) -> None:
         from .description import apply_envs, describe_frame
@@ -132,7 +142,7 @@ class Session:
         gc.freeze()  # what exists now stays: no full collection needs to look at it again
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         self._channel.send({"type": "ready"})
-        self._channel.attach(loop, lambda frame: handlers[frame.type](frame), self._front_is_gone)
+        self._channel.attach(loop, partial(_dispatch, handlers), self._front_is_gone)
         await self._stop.wait()
         await self._finish(calls, probes)
 
@@ -170,62 +180,26 @@ class Session:
         await _at_most(FLUSH_SECONDS, self._channel.flushed())
         set_current_service(None)
         self._channel.close()
+        _exit_within(EXIT_SECONDS)
 
 
-class Probes:
-    """Health checks and metrics: what the front asks about the instance itself."""
+def _dispatch(handlers: dict[str, Callable[[Frame], None]], frame: Frame) -> None:
+    try:
+        handlers[frame.type](frame)
+    except KeyError as error:
+        raise ProtocolError(f"frame `{frame.type}` has no member {error}") from error
 
-    METHODS = {  # noqa: RUF012 (a table)
-        "ready": ("__is_ready__", "Service is not ready because .__is_ready__() returns False."),
-        "alive": ("__is_alive__", "Service is dead because .__is_alive__() returns False."),
-    }
 
-    def __init__(self, instance: Any, channel: Channel):
-        self._instance = instance
-        self._channel = channel
-        self._tasks: set[asyncio.Task[None]] = set()
+def _exit_within(seconds: float) -> None:
+    """Leave the process, if it has not ended by itself in time: everything that had to be done is done."""
 
-    def begin(self, loop: asyncio.AbstractEventLoop, frame: Frame) -> None:
-        """Answer a ``probe``."""
-        self._start(loop, self._probe(frame.header["id"], frame.header.get("what", "ready")))
+    def leave() -> None:
+        time.sleep(seconds)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
-    def measure(self, loop: asyncio.AbstractEventLoop, frame: Frame) -> None:
-        """Answer a ``metrics``."""
-        self._start(loop, self._measure(frame.header["id"]))
-
-    async def finished(self) -> None:
-        """Wait for the answers under way."""
-        if self._tasks:
-            await asyncio.wait(set(self._tasks))
-
-    def _start(self, loop: asyncio.AbstractEventLoop, work: Any) -> None:
-        task = loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _probe(self, probe_id: int, what: str) -> None:
-        name, refusal = self.METHODS[what if what in self.METHODS else "ready"]
-        check = getattr(self._instance, name, None)
-        try:
-            ok = True if check is None else bool(await _off_loop(check))
-            message = None if ok else refusal
-        except Exception as error:
-            logger.exception("%s failed", name)
-            ok, message = False, f"{name} raised {type(error).__name__}: {error}"
-        self._channel.send({"type": "probed", "id": probe_id, "ok": ok, "message": message})
-
-    async def _measure(self, measure_id: int) -> None:
-        from .metrics import user_metrics
-
-        try:
-            text = await _off_loop(user_metrics)
-            process = getattr(self._instance, "__metrics__", None)
-            if process is not None:
-                text = await _off_loop(partial(process, text))
-        except Exception:
-            logger.exception("collecting metrics failed")
-            text = ""
-        self._channel.send({"type": "measured", "id": measure_id}, text.encode("utf-8"))
+    threading.Thread(target=leave, name="exit", daemon=True).start()
 
 
 def _run_stage(stage: str, work: Any) -> Any:
@@ -245,14 +219,6 @@ async def _run_hooks(cls: type, instance: Any, mark: str) -> None:
         result = getattr(instance, name)()
         if inspect.isawaitable(result):
             await result
-
-
-async def _off_loop(function: Any) -> Any:
-    """Call a function in a thread, or await it when it is asynchronous."""
-    inner = function.func if isinstance(function, partial) else function
-    if inspect.iscoroutinefunction(inner):
-        return await function()
-    return await asyncio.get_running_loop().run_in_executor(None, function)
 
 
 async def _at_most(seconds: float, work: Any) -> None:

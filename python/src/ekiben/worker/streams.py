@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..services.local import END, anext_or_end
-from .answers import Answer, response_headers
+from .answers import Answer, checked_status, response_headers
 
 if TYPE_CHECKING:
     from .calls import Call
@@ -57,7 +57,7 @@ def _send_head(channel: Channel, call: Call, response: Any = None) -> None:
     if response is None:
         answer = Answer(200, [("content-type", call.method.output_spec.content_type)])
     else:
-        answer = Answer(response.status_code, response_headers(response))
+        answer = Answer(checked_status(response.status_code), response_headers(response))
     answer = apply_context(call, answer)
     call.started = True
     channel.send({"type": "stream", "id": call.id, "status": answer.status, "headers": answer.headers})

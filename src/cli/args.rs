@@ -1,0 +1,255 @@
+//! The command line as typed.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::oci::compress::Compression;
+use crate::oci::platform::Platform;
+use crate::serve::ServeArgs;
+use crate::transport::TransportName;
+
+/// Packs BentoML services into container images, and serves them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ekiben",
+    version,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(super) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Builds a bento from a project into the bento store
+    Build(BuildArgs),
+    /// Writes the image of a bento to a registry, a file, a directory or a local engine
+    Containerize(ContainerizeArgs),
+    /// Serves a bento, or the service of a project
+    #[command(alias = "serve-http")]
+    Serve(ServeCommandArgs),
+    /// Lists bentos
+    List(ListArgs),
+    /// Shows a bento
+    Get(GetArgs),
+    /// Works with the model store
+    #[command(subcommand)]
+    Models(ModelsCommand),
+}
+
+/// The verbs of the model store.
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelsCommand {
+    /// Stores a directory as a model
+    Create(CreateModelArgs),
+    /// Lists models
+    List(ListArgs),
+    /// Shows a model
+    Get(GetArgs),
+}
+
+/// Options that every command takes.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(super) struct CommonArgs {
+    /// Says only what went wrong
+    #[arg(short, long, global = true)]
+    pub(super) quiet: bool,
+    /// Says more
+    #[arg(long, visible_alias = "debug", global = true)]
+    pub(super) verbose: bool,
+    /// Accepted for scripts written for other tools; ekiben never reports usage
+    #[arg(long, hide = true, global = true)]
+    pub(super) do_not_track: bool,
+}
+
+/// Arguments of `build`.
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    /// The project's directory, or its service as `module:attribute`
+    #[arg(default_value = ".")]
+    pub(super) build_ctx: String,
+    /// The bentofile, if it is not `bentofile.yaml` in the project
+    #[arg(short = 'f', long, value_name = "PATH")]
+    pub(super) bentofile: Option<PathBuf>,
+    /// Name of the bento
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Version of the bento; a fresh one by default
+    #[arg(long)]
+    pub(super) version: Option<String>,
+    /// Label of the bento; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(super) labels: Vec<(String, String)>,
+    /// Template argument of the service; may be repeated
+    #[arg(long = "arg", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(super) args: Vec<(String, String)>,
+    /// YAML file with template arguments
+    #[arg(long, value_name = "PATH")]
+    pub(super) arg_file: Option<PathBuf>,
+    /// Platform that Python packages are locked for, in uv's words, such as `x86_64-manylinux_2_28`
+    #[arg(long)]
+    pub(super) platform: Option<String>,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = BuildOutput::Default)]
+    pub(super) output: BuildOutput,
+    /// Writes the bento's image too, as `containerize` does
+    #[arg(long)]
+    pub(super) containerize: bool,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// What `build` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum BuildOutput {
+    /// A summary for people
+    Default,
+    /// `__tag__:NAME:VERSION`
+    Tag,
+    /// A JSON document
+    Json,
+    /// A YAML document
+    Yaml,
+}
+
+/// Arguments of `containerize`.
+#[derive(Debug, Args)]
+pub(super) struct ContainerizeArgs {
+    /// The bento, as `NAME:VERSION` or `NAME` for its latest version
+    #[arg(value_name = "BENTO:TAG")]
+    pub(super) bento: String,
+    /// Name of the image; may be repeated. The bento's own tag by default
+    #[arg(short = 't', long = "image-tag", visible_alias = "docker-image-tag", value_name = "NAME:TAG")]
+    pub(super) image_tags: Vec<String>,
+    /// Where to write the image; may be repeated [docker://REGISTRY/REPOSITORY:TAG, docker-daemon:NAME:TAG,
+    /// oci:DIRECTORY, oci-archive:FILE, docker-archive:FILE]. The local engine by default, or a file where none answers
+    #[arg(long = "to", value_name = "DESTINATION")]
+    pub(super) to: Vec<TransportName>,
+    /// The base image, instead of the bento's own [also debian:SUITE and scratch]
+    #[arg(long, value_name = "SOURCE")]
+    pub(super) base: Option<TransportName>,
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCHITECTURE")]
+    pub(super) platform: Option<Platform>,
+    /// How code and dependencies are compressed [gzip, zstd, none]
+    #[arg(long, default_value_t = Compression::Gzip)]
+    pub(super) compression: Compression,
+    /// Who assembles the image
+    #[arg(long, value_name = "NAME", default_value = "native")]
+    pub(super) backend: String,
+    /// Option of the original tool's builders; `platform` and `no-cache` have an effect here
+    #[arg(long = "opt", value_name = "ARG[=VALUE]")]
+    pub(super) opts: Vec<String>,
+    /// Features of the original tool; without effect here
+    #[arg(long, value_name = "FEATURE[,FEATURE]", hide = true)]
+    pub(super) enable_features: Vec<String>,
+    /// Accepted for scripts written for the original tool; ekiben needs no root
+    #[arg(long, hide = true)]
+    pub(super) run_as_root: bool,
+    /// Looks for newer base packages and images instead of taking those found before
+    #[arg(long, visible_alias = "pull", action = ArgAction::SetTrue)]
+    pub(super) refresh: bool,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
+    pub(super) output: DocumentOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// What commands print that have something to say about one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum DocumentOutput {
+    /// A summary for people
+    Text,
+    /// A JSON document
+    Json,
+    /// A YAML document
+    Yaml,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub(super) struct ServeCommandArgs {
+    #[command(flatten)]
+    pub(super) serve: ServeArgs,
+}
+
+/// Arguments of the `list` commands.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Only this name, or this one version
+    pub(super) name: Option<String>,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = ListOutput::Table)]
+    pub(super) output: ListOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// What the `list` commands print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ListOutput {
+    /// A table for people
+    Table,
+    /// A JSON document
+    Json,
+    /// A YAML document
+    Yaml,
+}
+
+/// Arguments of the `get` commands.
+#[derive(Debug, Args)]
+pub(super) struct GetArgs {
+    /// `NAME:VERSION`, or `NAME` for the latest version
+    pub(super) tag: String,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = GetOutput::Yaml)]
+    pub(super) output: GetOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// What the `get` commands print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum GetOutput {
+    /// A YAML document
+    Yaml,
+    /// A JSON document
+    Json,
+    /// The directory of the item
+    Path,
+}
+
+/// Arguments of `models create`.
+#[derive(Debug, Args)]
+pub(super) struct CreateModelArgs {
+    /// Name of the model, with a version or a fresh one
+    #[arg(value_name = "NAME[:VERSION]")]
+    pub(super) tag: String,
+    /// The directory with the model's files
+    #[arg(long, value_name = "DIR")]
+    pub(super) from: PathBuf,
+    /// Label of the model; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(super) labels: Vec<(String, String)>,
+    /// Metadata of the model, as a YAML or JSON value; may be repeated
+    #[arg(long = "metadata", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(super) metadata: Vec<(String, String)>,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
+    pub(super) output: DocumentOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) =
+        text.split_once('=').ok_or_else(|| format!("`{text}` is not of the form `KEY=VALUE`"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,91 @@
+//! `ekiben build`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::super::args::{BuildArgs, BuildOutput};
+use super::super::progress::human_size;
+use super::super::{CommandError, Session};
+use super::{containerize, document};
+use crate::env::Environment;
+use crate::oci::compress::Compression;
+use crate::oci::platform::Platform;
+use crate::ops::build::{Outcome, Settings, Surroundings, build};
+use crate::ops::containerize as image;
+use crate::store::Home;
+
+pub(super) fn run(args: &BuildArgs, environment: Environment) -> Result<ExitCode, CommandError> {
+    let session = Session::new(args.common, args.output != BuildOutput::Default, environment)?;
+    let Session { context, printer } = &session;
+    let variables = context.environment.iter();
+    let variables =
+        variables.filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())));
+    let surroundings = Surroundings {
+        home: Home::open(&context.home)?,
+        environment: variables.collect(),
+        python: context.python_host(),
+        now: context.now()?,
+        report: context.report.as_ref(),
+        interrupt: &context.interrupt,
+    };
+    let outcome = build(&settings(args), &surroundings)?;
+    match args.output {
+        BuildOutput::Default => printer.summary(&summary(&outcome, args.containerize)),
+        BuildOutput::Tag => printer.data(&format!("__tag__:{}\n", outcome.tag)),
+        BuildOutput::Json => printer.data(&document::json(&outcome)),
+        BuildOutput::Yaml => printer.data(&document::yaml(&outcome)),
+    }
+    if args.containerize {
+        let settings = image::Settings {
+            bento: outcome.tag.into(),
+            image_tags: Vec::new(),
+            destinations: Vec::new(),
+            base: None,
+            platform: Platform::host(),
+            compression: Compression::Gzip,
+            refresh: false,
+        };
+        let written = image::containerize(&settings, context)?;
+        printer.summary(&containerize::summary(&written, &settings));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The project is a directory; anything else names the service of the working directory, as the original tool has it.
+fn settings(args: &BuildArgs) -> Settings {
+    let text = args.build_ctx.as_str();
+    let is_directory = !text.contains(':') && Path::new(text).is_dir();
+    let (context, service) = if is_directory { (text, None) } else { (".", Some(text.to_owned())) };
+    Settings {
+        context: PathBuf::from(context),
+        bentofile: args.bentofile.clone(),
+        service,
+        name: args.name.clone(),
+        version: args.version.clone(),
+        labels: args.labels.clone(),
+        arguments: args.args.clone(),
+        argument_file: args.arg_file.clone(),
+        platform: args.platform.clone(),
+    }
+}
+
+fn summary(outcome: &Outcome, is_containerized: bool) -> String {
+    let tag = &outcome.tag;
+    let mut text = format!("\nSuccessfully built Bento(tag=\"{tag}\").\n");
+    text.push_str(&format!("  {} files, {}", outcome.files, human_size(outcome.size)));
+    if let Some(count) = outcome.python_packages {
+        text.push_str(&format!(", {count} Python packages locked"));
+    }
+    text.push('\n');
+    for model in &outcome.models {
+        text.push_str(&format!("  model {model}\n"));
+    }
+    if !is_containerized {
+        let steps = [("Write its container image", "containerize"), ("Serve it here", "serve")];
+        text.push_str("\nNext steps:\n");
+        for (purpose, verb) in steps {
+            text.push_str(&format!("* {purpose}:\n    $ ekiben {verb} {tag}\n"));
+        }
+    }
+    text
+}

@@ -1,0 +1,76 @@
+//! `ekiben models create`, `list` and `get`.
+
+use std::process::ExitCode;
+
+use super::super::args::{CreateModelArgs, DocumentOutput, GetArgs, ListArgs, ListOutput};
+use super::super::progress::human_size;
+use super::super::{CommandError, Session};
+use super::document;
+use super::items::{self, Row};
+use crate::env::Environment;
+use crate::ops::models::{self, CreateSettings};
+use crate::store::{Home, Model, tree_size};
+use crate::yaml::Value;
+
+/// Column titles of the list.
+const TITLES: [&str; 4] = ["Tag", "Module", "Size", "Creation Time"];
+
+pub(super) fn create(args: &CreateModelArgs, environment: Environment) -> Result<ExitCode, CommandError> {
+    let Session { context, printer } =
+        Session::new(args.common, args.output != DocumentOutput::Text, environment)?;
+    let settings = CreateSettings {
+        tag: args.tag.parse()?,
+        directory: args.from.clone(),
+        labels: args.labels.clone(),
+        metadata: args.metadata.iter().map(|(key, text)| (key.clone(), metadata(text))).collect(),
+    };
+    let home = Home::open(&context.home)?;
+    let created = models::create(&settings, &home, context.now()?, &context.interrupt)?;
+    match args.output {
+        DocumentOutput::Text => {
+            let size = human_size(created.size);
+            printer.summary(&format!(
+                "Model(tag=\"{}\") created: {} files, {size}.\n",
+                created.tag, created.files
+            ));
+        }
+        DocumentOutput::Json => printer.data(&document::json(&created)),
+        DocumentOutput::Yaml => printer.data(&document::yaml(&created)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A metadata value: what it is as JSON, else the text itself.
+fn metadata(text: &str) -> Value {
+    serde_json::from_str::<serde_json::Value>(text).map_or_else(|_| Value::text(text), Value::from)
+}
+
+pub(super) fn list(args: &ListArgs, environment: Environment) -> Result<ExitCode, CommandError> {
+    let Session { context, printer } =
+        Session::new(args.common, args.output != ListOutput::Table, environment)?;
+    let filter = args.name.as_deref().map(str::parse).transpose()?;
+    let listing = Home::open(&context.home)?.models().list(filter.as_ref())?;
+    for broken in &listing.broken {
+        printer.warn(&broken.to_string());
+    }
+    let rows: Vec<_> = listing.items.iter().map(row).collect();
+    printer.data(&items::list(&rows, &TITLES, args.output));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(model: &Model) -> Row {
+    let size = tree_size(&model.path).map(|size| human_size(size.bytes)).unwrap_or_default();
+    Row::new(vec![
+        ("Tag", "tag", model.info.tag.to_string()),
+        ("Module", "module", model.info.module.clone()),
+        ("Size", "size", size),
+        ("Creation Time", "creation_time", items::local_time(&model.info.creation_time)),
+    ])
+}
+
+pub(super) fn get(args: &GetArgs, environment: Environment) -> Result<ExitCode, CommandError> {
+    let Session { context, printer } = Session::new(args.common, true, environment)?;
+    let model = Home::open(&context.home)?.models().get(&args.tag.parse()?)?;
+    printer.data(&items::get(&model.document, &model.path, args.output));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,426 @@
+//! From an error to what people read: whose matter it is, its causes, and what to do next. The only such place.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io;
+
+use super::commands::UsageError;
+use crate::bentofile;
+use crate::debian;
+use crate::discover;
+use crate::engine::EngineError;
+use crate::fs::FsError;
+use crate::ops::build::BuildError;
+use crate::ops::containerize::ContainerizeError;
+use crate::ops::models::ModelsError;
+use crate::ops::serve::HostServeError;
+use crate::pack::PackError;
+use crate::plan::CommandError;
+use crate::pydeps;
+use crate::registry::RegistryError;
+use crate::report::Interrupted;
+use crate::resolve::ResolveError;
+use crate::store;
+use crate::tag;
+use crate::transport::TransportError;
+
+/// Whose matter an error is, as the exit status says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The user's input.
+    Input,
+    /// The user's command line.
+    CommandLine,
+    /// The network, an engine, a registry, the disk.
+    Surroundings,
+    /// The user asked to stop.
+    Interrupted,
+}
+
+impl Kind {
+    /// The exit status.
+    pub(super) fn status(self) -> u8 {
+        match self {
+            Self::Input => 1,
+            Self::CommandLine => 2,
+            Self::Surroundings => 3,
+            // 128 + SIGINT, as shells have it.
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// An error, explained.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Diagnosis {
+    /// Whose matter it is.
+    pub(super) kind: Kind,
+    /// What to try next.
+    pub(super) hint: Option<String>,
+}
+
+fn diagnosis(kind: Kind, hint: &str) -> Diagnosis {
+    Diagnosis { kind, hint: Some(hint.to_owned()).filter(|hint| !hint.is_empty()) }
+}
+
+fn input(hint: &str) -> Diagnosis {
+    diagnosis(Kind::Input, hint)
+}
+
+fn surroundings(hint: &str) -> Diagnosis {
+    diagnosis(Kind::Surroundings, hint)
+}
+
+/// What is to be said of an error: of the outermost cause that is known.
+pub(super) fn diagnose(error: &(dyn Error + 'static)) -> Diagnosis {
+    let known = chain(error).find_map(explain);
+    let is_interrupted = chain(error).any(is_interrupt);
+    match known {
+        _ if is_interrupted => {
+            diagnosis(Kind::Interrupted, "nothing was left half-done; run the command again to go on")
+        }
+        Some(known) => known,
+        None if chain(error).any(|cause| cause.is::<io::Error>()) => surroundings(""),
+        None => input(""),
+    }
+}
+
+/// The text of an error: itself, its causes, and a hint.
+pub(super) fn text(error: &(dyn Error + 'static), diagnosis: &Diagnosis) -> String {
+    let mut text = format!("error: {error}\n");
+    let mut last = error.to_string();
+    for cause in chain(error).skip(1) {
+        // Some errors repeat their cause.
+        let message = cause.to_string();
+        if !last.ends_with(&message) {
+            writeln!(text, "  caused by: {}", message.replace('\n', "\n    "))
+                .expect("writing to a string never fails");
+        }
+        last = message;
+    }
+    if let Some(hint) = &diagnosis.hint {
+        writeln!(text, "\nhint: {hint}").expect("writing to a string never fails");
+    }
+    text
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+}
+
+fn is_interrupt(error: &(dyn Error + 'static)) -> bool {
+    error.is::<Interrupted>() || error.to_string() == Interrupted.to_string()
+}
+
+fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
+    if let Some(error) = error.downcast_ref::<ContainerizeError>() {
+        return containerize(error);
+    }
+    if let Some(error) = error.downcast_ref::<TransportError>() {
+        return transport(error);
+    }
+    if let Some(error) = error.downcast_ref::<BuildError>() {
+        return build(error);
+    }
+    if let Some(error) = error.downcast_ref::<ModelsError>() {
+        return models(error);
+    }
+    let explained = if let Some(error) = error.downcast_ref::<store::Error>() {
+        store(error)
+    } else if let Some(error) = error.downcast_ref::<RegistryError>() {
+        registry(error)
+    } else if let Some(error) = error.downcast_ref::<EngineError>() {
+        engine(error)
+    } else if let Some(error) = error.downcast_ref::<debian::Error>() {
+        debian(error)
+    } else if let Some(error) = error.downcast_ref::<pydeps::Error>() {
+        python(error)
+    } else if let Some(error) = error.downcast_ref::<ResolveError>() {
+        resolve(error)
+    } else if error.is::<FsError>() {
+        file_system(error)
+    } else if error.is::<CommandError>() {
+        command()
+    } else if error.is::<UsageError>() {
+        diagnosis(Kind::CommandLine, "run `ekiben containerize --help` to see what there is")
+    } else if error.is::<tag::Error>() {
+        input("a tag is `name:version`, of lower-case letters, digits, `-`, `_` and `.`")
+    } else if let Some(HostServeError::NotFound { .. }) = error.downcast_ref::<HostServeError>() {
+        input("run `ekiben list` to see the bentos in the store, or name a directory with a `bentofile.yaml`")
+    } else {
+        return None;
+    };
+    Some(explained)
+}
+
+fn build(error: &BuildError) -> Option<Diagnosis> {
+    Some(match error {
+        BuildError::Bentofile(error) => bentofile(error),
+        BuildError::Discover(error) => discover(error),
+        BuildError::Unresolved { .. } => {
+            input("write the value as a literal, or list the model under `models:` in the bentofile")
+        }
+        BuildError::Unsupported { key } => input(&format!("take `{key}` out of the bentofile")),
+        BuildError::MissingModel { query, .. } => input(&format!(
+            "run `ekiben models list` to see what is stored; save it from Python, or with `ekiben models create {query} --from DIR`"
+        )),
+        BuildError::Python(error) => python(error),
+        BuildError::Store(error) => store(error),
+        BuildError::Read { .. } | BuildError::Write { .. } => file_system(error),
+        BuildError::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
+        _ => return None,
+    })
+}
+
+fn bentofile(error: &bentofile::Error) -> Diagnosis {
+    use bentofile::Error as E;
+    match error {
+        E::NotFound { .. } | E::NoContext { .. } => {
+            input("name the project's directory, or its bentofile with `--bentofile PATH`")
+        }
+        E::Read { .. } => file_system(error),
+        _ => input("mend the bentofile at that place"),
+    }
+}
+
+fn discover(error: &discover::Error) -> Diagnosis {
+    use discover::Error as E;
+    match error {
+        E::NoServiceFile | E::NoModule { .. } | E::BadTarget { .. } | E::NoService { .. } => {
+            input("name the service in the bentofile, as `service: \"module:Class\"`")
+        }
+        E::Read { .. } => file_system(error),
+        _ => input("mend the service at that place"),
+    }
+}
+
+fn models(error: &ModelsError) -> Option<Diagnosis> {
+    Some(match error {
+        ModelsError::NotADirectory { .. } => {
+            input("name the directory with the model's files with `--from DIR`")
+        }
+        ModelsError::ReservedFile { .. } => input("take the file out of the directory"),
+        ModelsError::InUse { .. } => input("delete those bentos first"),
+        ModelsError::Store(error) => store(error),
+        ModelsError::Write { .. } => file_system(error),
+        ModelsError::Name(_) => return None,
+        ModelsError::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
+    })
+}
+
+fn containerize(error: &ContainerizeError) -> Option<Diagnosis> {
+    Some(match error {
+        ContainerizeError::Store(error) => store(error),
+        ContainerizeError::Resolve(error) => resolve(error),
+        ContainerizeError::Debian(error) => debian(error),
+        ContainerizeError::Python(error) => python(error),
+        ContainerizeError::Transport(error) => return transport(error),
+        ContainerizeError::Pack(PackError::Interrupted(_)) => diagnosis(Kind::Interrupted, ""),
+        ContainerizeError::Command(_) => command(),
+        ContainerizeError::Pack(_) | ContainerizeError::File(_) | ContainerizeError::Http(_) => {
+            file_system(error)
+        }
+        ContainerizeError::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
+        ContainerizeError::Model { .. } => input(
+            "run `ekiben models list` to see what is stored, and build the bento again where its models are",
+        ),
+        ContainerizeError::OldBento { .. } => {
+            input("write the service as a class with `@bentoml.service`, and build it again")
+        }
+        ContainerizeError::ModelRegistry { .. } => input(
+            "keep the model in the model store with `ekiben models create`, and declare it as `BentoModel`",
+        ),
+        ContainerizeError::ImageTag { .. } => {
+            diagnosis(Kind::CommandLine, "name it with `--image-tag NAME:TAG`")
+        }
+        ContainerizeError::NotDebian { .. } => {
+            input("choose a base that has the packages, or a Debian one with `--base debian:SUITE`")
+        }
+        ContainerizeError::NoAptGet => {
+            surroundings("choose a base image with `--base docker://REPOSITORY:TAG`")
+        }
+    })
+}
+
+fn transport(error: &TransportError) -> Option<Diagnosis> {
+    Some(match error {
+        TransportError::Registry(error) => registry(error),
+        TransportError::Engine(error) => engine(error),
+        TransportError::File { .. } => file_system(error),
+        TransportError::NotALayout { .. } => input("name an empty or new directory"),
+        TransportError::NotFound { .. } => {
+            input("run `ekiben list`, or look at what is there with the tool that wrote it")
+        }
+        TransportError::Ambiguous { .. } => input("add `:NAME` to choose one"),
+        TransportError::Platform { .. } => input("choose one of these with `--platform`"),
+        TransportError::Unsupported { .. } => {
+            diagnosis(Kind::CommandLine, "run `ekiben containerize --help` to see the destinations")
+        }
+        TransportError::DigestMismatch { .. } | TransportError::Blob { .. } => {
+            surroundings("the bytes changed on their way or on disk: fetch or build them again")
+        }
+        TransportError::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
+        _ => return None,
+    })
+}
+
+fn store(error: &store::Error) -> Diagnosis {
+    use store::Error as E;
+    match error {
+        E::NotFound { kind, .. } | E::NameNotFound { kind, .. } | E::NameNotListed { kind, .. } => {
+            let list = if kind.directory() == "models" { "ekiben models list" } else { "ekiben list" };
+            input(&format!("run `{list}` to see what is stored"))
+        }
+        E::Ambiguous { .. } => input("type more of the version"),
+        E::AlreadyExists { .. } => input("choose another version, or leave it out to get a fresh one"),
+        E::NoItemFile { .. }
+        | E::Parse { .. }
+        | E::MissingField { .. }
+        | E::BadField { .. }
+        | E::BadName { .. } => input("the item is damaged: remove its directory, and store it again"),
+        _ => file_system(error),
+    }
+}
+
+fn registry(error: &RegistryError) -> Diagnosis {
+    use RegistryError as E;
+    match error {
+        E::Unreachable { registry, .. } => {
+            surroundings(&format!("check the name and port of `{registry}`, and the network"))
+        }
+        E::Tls { .. } => {
+            surroundings("add the registry's certificate authority to the file that `SSL_CERT_FILE` names")
+        }
+        E::Unauthorized { registry, .. } | E::Token { registry, .. } => {
+            surroundings(&format!("run `docker login {registry}`, or check what the account may do"))
+        }
+        E::NotFound { .. } => input("check the repository and the tag"),
+        E::CredentialsFile { .. } | E::CredentialsSyntax { .. } | E::Helper { .. } => {
+            input("mend the Docker configuration, or log in again with `docker login`")
+        }
+        E::DigestMismatch { .. } | E::SizeMismatch { .. } => surroundings(
+            "the registry, or something between it and here, changes the bytes: try another mirror",
+        ),
+        E::TooManyRequests { .. } => surroundings("wait a little, or log in for a higher limit"),
+        E::Cache { .. } => file_system(error),
+        _ => surroundings("try again; if it stays so, it is the registry's matter"),
+    }
+}
+
+fn engine(error: &EngineError) -> Diagnosis {
+    match error {
+        EngineError::NotFound { .. } => surroundings(
+            "start Docker, name its socket with `DOCKER_HOST`, or write a file with `--to oci-archive:FILE`",
+        ),
+        EngineError::Address { .. } => input("`DOCKER_HOST` takes `unix:///PATH` or `tcp://HOST:PORT`"),
+        _ => surroundings("the engine's own log says more"),
+    }
+}
+
+fn debian(error: &debian::Error) -> Diagnosis {
+    use debian::Error as E;
+    match error {
+        E::Platform { .. } => input("choose a base image with `--base`"),
+        E::UnknownSuite { .. } => {
+            input("suites with a Python of their own are `bullseye`, `bookworm` and `trixie`")
+        }
+        E::UnknownPackage { .. } | E::PackageName { .. } | E::Unsatisfiable { .. } => {
+            input("mend `docker.system_packages` in the bentofile, and build again")
+        }
+        E::Unreachable { .. } | E::Status { .. } => {
+            surroundings("check the network and the mirrors in `/etc/apt`")
+        }
+        E::Signature { .. } | E::Expired { .. } | E::Keyring { .. } => {
+            surroundings("check the mirror and the clock, and update the package `debian-archive-keyring`")
+        }
+        E::IndexMismatch { .. } | E::PackageMismatch { .. } => surroundings(
+            "the mirror is inconsistent or being updated: try again with `--refresh`, or use another",
+        ),
+        E::File { .. } => file_system(error),
+        E::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
+        _ => surroundings("try again with `--refresh`"),
+    }
+}
+
+fn python(error: &pydeps::Error) -> Diagnosis {
+    use pydeps::Error as E;
+    match error {
+        E::NoPython | E::NoUv { .. } => {
+            surroundings("install Python 3 with pip, or put `uv` on the search path")
+        }
+        E::Resolve { .. } => input("mend `python.packages` or the requirements file"),
+        E::NoWheel { .. } | E::LockedWithoutWheel { .. } => {
+            input("choose a version that has wheels, or build on the image's own platform")
+        }
+        E::Authentication { .. } => surroundings(
+            "give the index's credentials in `UV_INDEX_NAME_USERNAME` and `UV_INDEX_NAME_PASSWORD`, or in `~/.netrc`",
+        ),
+        E::Unreachable { .. } => surroundings("check the network, and the index options in the bentofile"),
+        E::HashMismatch { .. } => {
+            surroundings("the index serves other bytes than those that were locked: build again to lock anew")
+        }
+        E::File { .. } => file_system(error),
+        E::Interrupted => diagnosis(Kind::Interrupted, ""),
+        E::Uv { .. } | E::NotInstalled { .. } | E::Compile { .. } | E::Interpreter { .. } => surroundings(""),
+        _ => input("mend the `python` section of the bentofile"),
+    }
+}
+
+fn resolve(error: &ResolveError) -> Diagnosis {
+    match error {
+        ResolveError::NoPython { wanted, .. } => input(&format!(
+            "choose a base that has Python {wanted} with `--base` or `docker.base_image`, or another `docker.python_version`"
+        )),
+        ResolveError::Musl { .. } => {
+            input("choose a base with glibc, such as `debian:bookworm` or `python:3.11-slim`")
+        }
+        ResolveError::NoServer { .. } | ResolveError::BadServer { .. } => {
+            surroundings("install `ekiben-serve` beside `ekiben`: `cargo build --release` makes both")
+        }
+        ResolveError::File(_) | ResolveError::Base { .. } => file_system(error),
+    }
+}
+
+fn command() -> Diagnosis {
+    input(
+        "ekiben runs nothing inside images: take the command out, or put its result into a base image and name it with `docker.base_image`",
+    )
+}
+
+/// What the system said, where that has an obvious remedy.
+fn file_system(error: &(dyn Error + 'static)) -> Diagnosis {
+    let kinds = chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let hints = kinds.filter_map(|kind| match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("make room on the disk; `EKIBEN_CACHE_DIR` and `BENTOML_HOME` can point to another one")
+        }
+        io::ErrorKind::PermissionDenied => Some("check who owns it and may write to it"),
+        io::ErrorKind::ReadOnlyFilesystem => Some("name a directory on a disk that can be written to"),
+        _ => None,
+    });
+    surroundings(hints.last().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_a_matter_of_the_surroundings() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let error = FsError { action: "write", path: "a".into(), source: full() };
+        let error = ContainerizeError::File(error);
+        let diagnosis = diagnose(&error);
+        assert_eq!(diagnosis.kind, Kind::Surroundings);
+        let text = text(&error, &diagnosis);
+        assert!(text.starts_with("error: cannot write `a`\n  caused by: "), "{text}");
+        assert!(text.contains("\nhint: make room"), "{text}");
+    }
+
+    #[test]
+    fn an_interrupt_counts_wherever_it_is() {
+        let error = io::Error::other(Interrupted);
+        let error = TransportError::File { action: "write", path: "a".into(), source: error };
+        assert_eq!(diagnose(&error).kind.status(), 130);
+    }
+}

@@ -1,0 +1,91 @@
+//! The command line: what was typed, what was meant, what is shown.
+
+mod args;
+mod commands;
+mod diagnostics;
+mod printer;
+mod progress;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+
+use self::args::{Cli, CommonArgs};
+use self::printer::{Printer, Volume};
+use self::progress::TerminalReport;
+use crate::env::Environment;
+use crate::ops::{Context, ContextError};
+use crate::report::Interrupt;
+
+/// Runs the command line `arguments`, the program's name first.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output, mistakes to standard error; there is nowhere left to report more.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match commands::run(cli.command, Environment::of_process()) {
+        Ok(code) => code,
+        Err(error) => {
+            let diagnosis = diagnostics::diagnose(error.as_ref());
+            Printer::new(Volume::Normal, false).error(&diagnostics::text(error.as_ref(), &diagnosis));
+            ExitCode::from(diagnosis.kind.status())
+        }
+    }
+}
+
+/// Whatever a command may fail with; [`diagnostics`] tells them apart.
+type CommandError = Box<dyn Error>;
+
+/// What a command works with: the surroundings, and the printer.
+struct Session {
+    context: Context,
+    printer: Printer,
+}
+
+impl Session {
+    /// Reads the surroundings, and has the first `SIGINT` or `SIGTERM` stop the operation in good order.
+    fn new(
+        common: CommonArgs,
+        stdout_is_document: bool,
+        environment: Environment,
+    ) -> Result<Self, ContextError> {
+        let volume = volume(common, &environment);
+        let printer = Printer::new(volume, stdout_is_document);
+        let interrupt = Interrupt::default();
+        let context = Context::new(environment, Arc::new(TerminalReport::new(printer)), interrupt.clone())?;
+        context.runtime.spawn(raise_on_signal(interrupt));
+        Ok(Self { context, printer })
+    }
+}
+
+fn volume(common: CommonArgs, environment: &Environment) -> Volume {
+    let verbosity = environment.text("BENTOML_VERBOSITY").and_then(|value| value.parse::<i32>().ok());
+    if common.quiet || verbosity.is_some_and(|verbosity| verbosity < 0) {
+        Volume::Quiet
+    } else if common.verbose || verbosity.is_some_and(|verbosity| verbosity > 0) {
+        Volume::Verbose
+    } else {
+        Volume::Normal
+    }
+}
+
+async fn raise_on_signal(interrupt: Interrupt) {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Without handlers the signals end the process at once, which leaves staging files to be swept later.
+    let (Ok(mut first), Ok(mut second)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = first.recv() => {}
+        _ = second.recv() => {}
+    }
+    interrupt.raise();
+}

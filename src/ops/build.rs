@@ -1,0 +1,330 @@
+//! `build`: from a project to a bento in the store.
+
+mod error;
+mod image;
+mod pin;
+mod readme;
+mod requirements;
+mod stage;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+pub use self::error::BuildError;
+use self::pin::Pinned;
+use self::requirements::PythonPackages;
+use super::Context;
+use crate::bentofile::{self, Bentofile, Loaded, Selector};
+use crate::build_time::item_time;
+use crate::discover::{self, Discovery, LateLoad};
+use crate::pydeps::Host;
+use crate::report::{Interrupt, Report};
+use crate::store::{
+    Bento, BentoInfo, CreationTime, Dependency, Environment, FORMAT_VERSION, Home, ServiceInfo, tree_size,
+};
+use crate::tag::{Tag, snake_case};
+use crate::yaml::{self, Value};
+
+/// What is to be built, as the command line says it.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The directory of the project.
+    pub context: PathBuf,
+    /// The build configuration; found where none is named.
+    pub bentofile: Option<PathBuf>,
+    /// The service; wins over the build configuration's.
+    pub service: Option<String>,
+    /// The name of the bento; wins over every other.
+    pub name: Option<String>,
+    /// The version of the bento; generated where none is given.
+    pub version: Option<String>,
+    /// Labels; they win over all others.
+    pub labels: Vec<(String, String)>,
+    /// Template arguments, as text; later ones win.
+    pub arguments: Vec<(String, String)>,
+    /// A file with template arguments.
+    pub argument_file: Option<PathBuf>,
+    /// The platform that Python packages are locked for.
+    pub platform: Option<String>,
+}
+
+/// What a build needs from its surroundings.
+pub struct Surroundings<'a> {
+    /// The home with both stores.
+    pub home: Home,
+    /// The environment that `os.getenv` in the service's code sees.
+    pub environment: BTreeMap<String, String>,
+    /// What resolving Python packages needs.
+    pub python: Host,
+    /// The time that the bento bears.
+    pub now: Timestamp,
+    /// Who is told what happens.
+    pub report: &'a dyn Report,
+    /// The user's wish to stop.
+    pub interrupt: &'a Interrupt,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Takes what a build needs from the surroundings of the program.
+    pub fn of(context: &'a Context) -> Result<Self, BuildError> {
+        let text =
+            |(name, value): (&OsStr, &OsStr)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()));
+        Ok(Self {
+            home: Home::open(&context.home)?,
+            environment: context.environment.iter().filter_map(text).collect(),
+            python: context.python_host(),
+            now: item_time(context.environment.text("SOURCE_DATE_EPOCH"))?,
+            report: context.report.as_ref(),
+            interrupt: &context.interrupt,
+        })
+    }
+}
+
+/// What was built.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// The bento.
+    pub tag: Tag,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The models that it needs, at their exact versions.
+    pub models: Vec<Tag>,
+    /// How many files it has.
+    pub files: u64,
+    /// Their bytes, models not included.
+    pub size: u64,
+    /// How many Python packages were locked; none where locking is off.
+    pub python_packages: Option<usize>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Everything that is known before anything is written.
+struct Resolved {
+    bentofile: Bentofile,
+    discovery: Discovery,
+    pinned: Pinned,
+    tag: Tag,
+    packages: PythonPackages,
+}
+
+/// Builds a bento.
+///
+/// Nothing of the user's code runs. The bento appears in the store whole, or not at all.
+pub fn build(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Outcome, BuildError> {
+    let loaded = load(settings)?;
+    let mut warnings = loaded.warnings;
+    let bentofile = loaded.bentofile;
+    let discovery = discover(&bentofile, settings, surroundings)?;
+    refuse_unsupported(&bentofile, &discovery)?;
+    let pinned = pin::pin(&bentofile, &discovery, &surroundings.home)?;
+    warnings.extend(discovery.warnings.iter().cloned());
+    warnings.extend(pinned.warnings.iter().cloned());
+    warnings.extend(late_load_warnings(&discovery, &pinned));
+    let tag = tag(settings, &bentofile, &discovery, &surroundings.home)?;
+    surroundings.interrupt.check()?;
+    let packages = requirements::lock(&bentofile, settings, surroundings)?;
+    surroundings.interrupt.check()?;
+    let resolved = Resolved { bentofile, discovery, pinned, tag, packages };
+    let selection = select(&resolved.bentofile, &settings.context)?;
+    warnings.extend(selection.warnings.iter().cloned());
+    let bento = stage::write(&resolved, settings, &selection, surroundings)?;
+    for warning in &warnings {
+        surroundings.report.warn(warning);
+    }
+    outcome(bento, &resolved, warnings)
+}
+
+fn load(settings: &Settings) -> Result<Loaded, BuildError> {
+    let mut loaded = bentofile::load(&settings.context, settings.bentofile.as_deref())?;
+    if let Some(path) = &settings.argument_file {
+        for (key, value) in argument_file(path)? {
+            set(&mut loaded.bentofile.args, key, value);
+        }
+    }
+    for (key, value) in &settings.arguments {
+        set(&mut loaded.bentofile.args, key.clone(), Value::text(value));
+    }
+    if let Some(service) = &settings.service {
+        loaded.bentofile.service = Some(service.clone());
+    }
+    Ok(loaded)
+}
+
+fn argument_file(path: &Path) -> Result<Vec<(String, Value)>, BuildError> {
+    let bad = |message: String| BuildError::ArgumentFile { path: path.to_owned(), message };
+    let source =
+        fs::read_to_string(path).map_err(|source| BuildError::Read { path: path.to_owned(), source })?;
+    let value = yaml::read(&source).map_err(|error| bad(error.to_string()))?.into_value();
+    let entries = value.as_map().ok_or_else(|| bad("it is not a map".to_owned()))?;
+    let text =
+        |key: &Value| key.as_text().map(str::to_owned).ok_or_else(|| bad("its keys are not text".to_owned()));
+    entries.iter().map(|(key, value)| Ok((text(key)?, value.clone()))).collect()
+}
+
+/// Sets a key of an ordered map.
+fn set<V>(entries: &mut Vec<(String, V)>, key: String, value: V) {
+    match entries.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, known)) => *known = value,
+        None => entries.push((key, value)),
+    }
+}
+
+fn discover(
+    bentofile: &Bentofile,
+    settings: &Settings,
+    surroundings: &Surroundings<'_>,
+) -> Result<Discovery, BuildError> {
+    let request = discover::Request {
+        context: &settings.context,
+        target: bentofile.service.as_deref(),
+        is_src_layout: bentofile.python.is_src_layout,
+        environment: &surroundings.environment,
+    };
+    Ok(discover::discover(&request)?)
+}
+
+/// What would have to run in the image or belongs to the older kind of bentos.
+fn refuse_unsupported(bentofile: &Bentofile, discovery: &Discovery) -> Result<(), BuildError> {
+    let unsupported = [
+        ("conda", bentofile.conda.is_some()),
+        ("docker.cuda_version", bentofile.docker.cuda_version.is_some()),
+        ("docker.dockerfile_template", bentofile.docker.dockerfile_template.is_some()),
+        ("python.wheels", !bentofile.python.wheels.is_empty()),
+    ];
+    if let Some((key, _)) = unsupported.into_iter().find(|(_, is_used)| *is_used) {
+        return Err(BuildError::Unsupported { key });
+    }
+    match &discovery.entry().image {
+        Some(place) => Err(BuildError::ImageObject { place: place.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Loads that will fail in the container, because the model is not among the pinned ones.
+fn late_load_warnings(discovery: &Discovery, pinned: &Pinned) -> Vec<String> {
+    let names: Vec<&str> = pinned.tags().map(Tag::name).collect();
+    let is_pinned = |load: &&LateLoad| {
+        let name = load.model.as_deref().and_then(|model| model.split(':').next());
+        name.is_some_and(|name| names.contains(&name.to_lowercase().as_str()))
+    };
+    let missing = discovery.late_loads.iter().filter(|load| !is_pinned(load));
+    missing
+        .map(|load| {
+            let model = load.model.as_deref().map_or_else(|| "a model".to_owned(), |model| format!("`{model}`"));
+            let time = if load.is_at_module_level { "when the file is imported" } else { "when the code runs" };
+            format!(
+                "{}: `{}` loads {model} {time}, so it is not in the bento and will be missing in the container; {}, \
+                 or list it under `models:` in the bentofile",
+                load.place,
+                load.call,
+                load.fix()
+            )
+        })
+        .collect()
+}
+
+fn tag(
+    settings: &Settings,
+    bentofile: &Bentofile,
+    discovery: &Discovery,
+    home: &Home,
+) -> Result<Tag, BuildError> {
+    let chosen = settings.name.clone().or_else(|| bentofile.name.clone());
+    let name = chosen.unwrap_or_else(|| snake_case(&discovery.entry().name));
+    let Some(version) = &settings.version else { return Ok(Tag::generate(&name)?) };
+    let tag = Tag::new(&name, version)?;
+    let store = home.bentos();
+    if store.contains(&tag) {
+        // Said before the work, and checked again when the bento is registered.
+        return Err(crate::store::Error::AlreadyExists { tag, store: store.path() }.into());
+    }
+    Ok(tag)
+}
+
+fn select(bentofile: &Bentofile, context: &Path) -> Result<bentofile::Selection, BuildError> {
+    Ok(Selector::new(&bentofile.include, &bentofile.exclude).select(context)?)
+}
+
+/// What `bento.yaml` says.
+fn info(
+    resolved: &Resolved,
+    settings: &Settings,
+    image: crate::store::ImageInfo,
+    now: Timestamp,
+) -> BentoInfo {
+    let services = resolved.discovery.services.iter().zip(&resolved.pinned.services);
+    let services = services.map(|(service, models)| ServiceInfo {
+        name: service.name.clone(),
+        service: String::new(),
+        models: models.clone(),
+        dependencies: service
+            .dependencies
+            .iter()
+            .map(|dependency| Dependency {
+                service: dependency.service.clone(),
+                deployment: dependency.deployment.clone(),
+                cluster: dependency.cluster.clone(),
+                url: dependency.url.clone(),
+            })
+            .collect(),
+        config: service.config.clone().into(),
+    });
+    BentoInfo {
+        tag: resolved.tag.clone(),
+        service: resolved.discovery.target.clone(),
+        bentoml_version: FORMAT_VERSION.to_owned(),
+        creation_time: CreationTime::new(now),
+        labels: labels(resolved, settings),
+        models: resolved.pinned.listed.clone(),
+        entry_service: resolved.discovery.entry().name.clone(),
+        services: services.collect(),
+        envs: envs(resolved),
+        schema: resolved.discovery.schema().into(),
+        args: Value::map(resolved.bentofile.args.iter().cloned()),
+        spec: 2,
+        image: Some(image),
+    }
+}
+
+/// The file's labels, then the decorator's, then the command line's; later ones win.
+fn labels(resolved: &Resolved, settings: &Settings) -> Vec<(String, String)> {
+    const CHAT: &str = "/chat/completions";
+    let mut labels = resolved.bentofile.labels.clone();
+    for (key, value) in resolved.discovery.entry().labels.iter().chain(&settings.labels) {
+        set(&mut labels, key.clone(), value.clone());
+    }
+    let entry = resolved.discovery.entry();
+    if let Some(prefix) = entry.apis.iter().find_map(|api| api.route.strip_suffix(CHAT)) {
+        set(&mut labels, "openai_endpoint".to_owned(), format!("{}{prefix}", entry.path_prefix));
+    }
+    labels
+}
+
+fn envs(resolved: &Resolved) -> Vec<Environment> {
+    let all = resolved.bentofile.envs.iter().chain(&resolved.discovery.entry().envs);
+    all.map(|variable| Environment {
+        name: variable.name.clone(),
+        value: variable.value.clone(),
+        stage: variable.stage.word().to_owned(),
+    })
+    .collect()
+}
+
+fn outcome(bento: Bento, resolved: &Resolved, warnings: Vec<String>) -> Result<Outcome, BuildError> {
+    let size = tree_size(&bento.path).map_err(crate::store::Error::from)?;
+    Ok(Outcome {
+        models: bento.info.all_models().into_iter().map(|model| model.tag.clone()).collect(),
+        tag: bento.info.tag,
+        path: bento.path,
+        files: size.files,
+        size: size.bytes,
+        python_packages: resolved.packages.locked.as_ref().map(|locked| locked.packages.len()),
+        warnings,
+    })
+}

@@ -1,0 +1,169 @@
+//! What can go wrong between a project and its bento.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::bentofile::{self, SelectError};
+use crate::build_time::BuildTimeError;
+use crate::discover::{self, Place, Unresolved};
+use crate::pydeps;
+use crate::report::Interrupted;
+use crate::store;
+use crate::tag::{self, TagQuery};
+
+/// A bento could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The build configuration is wrong.
+    #[error(transparent)]
+    Bentofile(#[from] Box<bentofile::Error>),
+    /// The service cannot be found or read.
+    #[error(transparent)]
+    Discover(#[from] Box<discover::Error>),
+    /// The project's files cannot be selected.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// Something in the source cannot be known without running it.
+    #[error("{}", Lines(.found))]
+    Unresolved {
+        /// All that was found.
+        found: Vec<Unresolved>,
+    },
+    /// A key that belongs to the older kind of bentos.
+    #[error("`{key}` is not supported yet")]
+    Unsupported {
+        /// The key.
+        key: &'static str,
+    },
+    /// The service is given an image by code.
+    #[error(
+        "{place}: an image given in code is not supported yet, use `docker:` and `python:` in the bentofile"
+    )]
+    ImageObject {
+        /// Where.
+        place: Place,
+    },
+    /// A model is not in the store.
+    #[error("{}model `{query}` is not in the store", Where(.place.as_ref()))]
+    MissingModel {
+        /// Where it is declared; in the bentofile if nowhere.
+        place: Option<Place>,
+        /// Which model.
+        query: TagQuery,
+        /// What the store says.
+        source: Box<store::Error>,
+    },
+    /// The tag of a model is none.
+    #[error("{place}: `{text}` does not name a model")]
+    ModelTag {
+        /// Where it is declared.
+        place: Place,
+        /// The tag as written.
+        text: String,
+        /// What is wrong with it.
+        source: tag::Error,
+    },
+    /// A model of the hub.
+    #[error("{place}: the Hugging Face model `{id}` cannot be packed yet, save it into the model store")]
+    HubModel {
+        /// Where it is declared.
+        place: Place,
+        /// The repository.
+        id: String,
+    },
+    /// The name or version of the bento is wrong.
+    #[error("cannot name the bento")]
+    Name(#[from] tag::Error),
+    /// A platform that Python packages cannot be locked for.
+    #[error(
+        "cannot lock Python packages for platform `{platform}`: use `linux/amd64`, `linux/arm64` or uv's names for Linux"
+    )]
+    Platform {
+        /// The platform as given.
+        platform: String,
+    },
+    /// A file of template arguments is none.
+    #[error("cannot read arguments from `{}`: {message}", path.display())]
+    ArgumentFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+    /// The Python packages cannot be locked.
+    #[error("cannot lock the Python packages")]
+    Python(#[from] Box<pydeps::Error>),
+    /// Reading or writing a store failed.
+    #[error(transparent)]
+    Store(#[from] Box<store::Error>),
+    /// A file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of the bento cannot be written.
+    #[error("cannot write `{path}` of the bento")]
+    Write {
+        /// The path in the bento.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The time that the bento is to bear is none.
+    #[error(transparent)]
+    Time(#[from] BuildTimeError),
+    /// The user asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl From<bentofile::Error> for BuildError {
+    fn from(error: bentofile::Error) -> Self {
+        Self::Bentofile(Box::new(error))
+    }
+}
+
+impl From<discover::Error> for BuildError {
+    fn from(error: discover::Error) -> Self {
+        Self::Discover(Box::new(error))
+    }
+}
+
+impl From<pydeps::Error> for BuildError {
+    fn from(error: pydeps::Error) -> Self {
+        Self::Python(Box::new(error))
+    }
+}
+
+impl From<store::Error> for BuildError {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Copy(store::CopyError::Interrupted(interrupted)) => interrupted.into(),
+            error => Self::Store(Box::new(error)),
+        }
+    }
+}
+
+struct Lines<'a>(&'a [Unresolved]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, unresolved) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{unresolved}")?;
+        }
+        Ok(())
+    }
+}
+
+struct Where<'a>(Option<&'a Place>);
+
+impl fmt::Display for Where<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |place| write!(f, "{place}: "))
+    }
+}

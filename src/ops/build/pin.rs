@@ -1,0 +1,94 @@
+//! Pinning: from the models that are asked for to exact versions.
+
+use super::error::BuildError;
+use crate::bentofile::Bentofile;
+use crate::discover::{Discovery, ModelReference, ModelSource, Place, Subject, Unresolved};
+use crate::store::{Home, Model, PinnedModel, STORE_REGISTRY, Store};
+use crate::tag::{Tag, TagQuery};
+
+/// The models of a bento.
+pub(super) struct Pinned {
+    /// Those that the bentofile lists.
+    pub(super) listed: Vec<PinnedModel>,
+    /// Those of each service, in the order of the services.
+    pub(super) services: Vec<Vec<PinnedModel>>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Pinned {
+    /// The exact tags of all models.
+    pub(super) fn tags(&self) -> impl Iterator<Item = &Tag> {
+        self.listed.iter().chain(self.services.iter().flatten()).map(|model| &model.tag)
+    }
+}
+
+pub(super) fn pin(bentofile: &Bentofile, discovery: &Discovery, home: &Home) -> Result<Pinned, BuildError> {
+    let warnings = accept_unresolved(&discovery.unresolved, bentofile)?;
+    let store = home.models();
+    let mut listed: Vec<PinnedModel> = Vec::new();
+    for model in &bentofile.models {
+        let pinned = find(&store, &model.tag, None, model.alias.clone())?;
+        match listed.iter_mut().find(|known| known.tag == pinned.tag) {
+            Some(known) => known.alias = known.alias.take().or(pinned.alias),
+            None => listed.push(pinned),
+        }
+    }
+    let of_service =
+        |models: &[ModelReference]| models.iter().map(|model| pin_reference(&store, model)).collect();
+    let services = discovery.services.iter().map(|service| of_service(&service.models));
+    Ok(Pinned { listed, services: services.collect::<Result<_, _>>()?, warnings })
+}
+
+/// An unknown model is an error, unless the bentofile lists models: then it says which.
+fn accept_unresolved(unresolved: &[Unresolved], bentofile: &Bentofile) -> Result<Vec<String>, BuildError> {
+    let is_accepted = |unresolved: &&Unresolved| {
+        matches!(unresolved.subject, Subject::Model { .. }) && !bentofile.models.is_empty()
+    };
+    let refused: Vec<Unresolved> = unresolved.iter().filter(|item| !is_accepted(item)).cloned().collect();
+    if !refused.is_empty() {
+        return Err(BuildError::Unresolved { found: refused });
+    }
+    let warnings = unresolved.iter().map(|unresolved| {
+        format!("{unresolved}; the models under `models:` in the bentofile have to include it")
+    });
+    Ok(warnings.collect())
+}
+
+fn pin_reference(store: &Store<Model>, reference: &ModelReference) -> Result<PinnedModel, BuildError> {
+    match &reference.model {
+        ModelSource::Hub { id, .. } => {
+            Err(BuildError::HubModel { place: reference.place.clone(), id: id.clone() })
+        }
+        ModelSource::Store { tag } => {
+            let query = tag.parse().map_err(|source| BuildError::ModelTag {
+                place: reference.place.clone(),
+                text: tag.clone(),
+                source,
+            })?;
+            find(store, &query, Some(&reference.place), None)
+        }
+    }
+}
+
+fn find(
+    store: &Store<Model>,
+    query: &TagQuery,
+    place: Option<&Place>,
+    alias: Option<String>,
+) -> Result<PinnedModel, BuildError> {
+    use crate::store::Error;
+    let model = store.get(query).map_err(|error| match error {
+        Error::NotFound { .. } | Error::NameNotFound { .. } => {
+            BuildError::MissingModel { place: place.cloned(), query: query.clone(), source: Box::new(error) }
+        }
+        other => other.into(),
+    })?;
+    Ok(PinnedModel {
+        tag: model.info.tag,
+        module: Some(model.info.module),
+        creation_time: model.info.creation_time,
+        alias,
+        registry: STORE_REGISTRY.to_owned(),
+        metadata: None,
+    })
+}

@@ -1,0 +1,142 @@
+//! The vectors in `testdata/wire`, which the SDK's tests read too.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::frame::{Decoder, Frame};
+use super::message::{Answer, Failure, FromWorker, Level, Probed, ResponseHead, ToWorker};
+use crate::serve::payload::Payload;
+
+/// Types that the front sends; all others it receives.
+const SENT: [&str; 5] = ["call", "cancel", "probe", "metrics", "drain"];
+
+fn vectors(folder: &str) -> BTreeMap<String, Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/wire").join(folder);
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let vectors: BTreeMap<String, Vec<u8>> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "hex"))
+        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), unhex(&path)))
+        .collect();
+    assert!(vectors.len() > 5, "the vectors are missing");
+    vectors
+}
+
+fn unhex(path: &Path) -> Vec<u8> {
+    let text: String = std::fs::read_to_string(path).unwrap().split_whitespace().collect();
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
+fn decode(bytes: &[u8]) -> Frame {
+    let mut decoder = Decoder::default();
+    decoder.room().unwrap().extend_from_slice(bytes);
+    let frame = decoder.decode().unwrap().expect("a vector is a whole frame");
+    assert!(decoder.room().unwrap().is_empty(), "a vector is one frame");
+    frame
+}
+
+fn received(name: &str) -> FromWorker {
+    FromWorker::decode(decode(&vectors("")[name])).unwrap()
+}
+
+#[test]
+fn what_the_front_sends_is_what_the_vectors_have() {
+    let mut seen = Vec::new();
+    for (name, bytes) in vectors("") {
+        let kind = name.split('-').next().unwrap();
+        if !SENT.contains(&kind) {
+            continue;
+        }
+        seen.push(kind.to_owned());
+        let Frame { header, body } = decode(&bytes);
+        let message: ToWorker<'_> = serde_json::from_slice(&header).unwrap();
+        let sent = message.encode(Payload::from(body.clone())).unwrap();
+        let mut slices = Vec::new();
+        sent.gather(&mut slices, 8);
+        let frame = decode(&slices.iter().flat_map(|slice| slice.to_vec()).collect::<Vec<u8>>());
+        assert_eq!(frame.body, body, "{name}");
+        if !name.ends_with("unknown-member") {
+            let (ours, theirs): (Value, Value) =
+                (serde_json::from_slice(&frame.header).unwrap(), serde_json::from_slice(&header).unwrap());
+            assert_eq!(ours, theirs, "{name}");
+        }
+    }
+    seen.dedup();
+    assert_eq!(seen, ["call", "cancel", "drain", "metrics", "probe"]);
+}
+
+#[test]
+fn every_message_of_a_worker_is_read() {
+    for (name, bytes) in vectors("") {
+        let kind = name.split('-').next().unwrap();
+        if !SENT.contains(&kind) {
+            let message =
+                FromWorker::decode(decode(&bytes)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let variant = format!("{message:?}").to_lowercase();
+            assert!(variant.starts_with(kind), "{name} was read as {variant}");
+        }
+    }
+}
+
+#[test]
+fn messages_of_a_worker_are_read_as_they_are_meant() {
+    let FromWorker::Reply(7, Answer { head: Ok(ResponseHead { status, headers }), body }) = received("reply")
+    else {
+        panic!("not a reply to 7");
+    };
+    assert_eq!(
+        (status.as_u16(), &headers["content-type"], &body[..]),
+        (200, &hyper::header::HeaderValue::from_static("application/json"), &b"[\"virginica\"]"[..])
+    );
+    assert!(
+        matches!(received("stream"), FromWorker::Stream(11, Ok(ResponseHead { status, .. })) if status == 200)
+    );
+    assert!(matches!(received("chunk"), FromWorker::Chunk(11, chunk) if chunk == "data: ü\n\n"));
+    assert!(matches!(received("end"), FromWorker::End(_, None)));
+    assert!(
+        matches!(received("end-error"), FromWorker::End(11, Some(error)) if error == "ValueError: no more")
+    );
+    let refused = Probed {
+        ok: false,
+        message: Some("Service is dead because .__is_alive__() returns False.".to_owned()),
+    };
+    assert!(matches!(received("probed-refused"), FromWorker::Probed(9, probed) if probed == refused));
+    assert!(
+        matches!(received("measured"), FromWorker::Measured(10, text) if text.ends_with(b"predictions_total 3.0\n"))
+    );
+    let FromWorker::Log(Level::Error, text) = received("log") else { panic!("not an error") };
+    assert_eq!(text, "Exception on /predict [POST]\nTraceback …");
+    let FromWorker::Failed(Failure { stage, message, detail }) = received("failed") else {
+        panic!("not a failure")
+    };
+    assert_eq!(
+        (stage.as_str(), message.as_str()),
+        ("models", "NotFound: model `iris_clf:latest` is not in the store")
+    );
+    assert!(detail.starts_with("Traceback (most recent call last):"));
+    let FromWorker::Describe(service) = received("describe") else { panic!("not a description") };
+    assert_eq!((service.name.as_str(), service.slots), ("IrisClassifier", 1));
+    assert_eq!(service.endpoints[0].route, "/predict");
+}
+
+/// A reader refuses every vector of `testdata/wire/invalid/`.
+#[test]
+fn invalid_vectors_are_refused() {
+    for (name, bytes) in vectors("invalid") {
+        let mut decoder = Decoder::default();
+        decoder.room().unwrap().extend_from_slice(&bytes);
+        match decoder.decode() {
+            Err(_) => {}
+            Ok(None) => panic!("{name} was not refused"),
+            Ok(Some(Frame { header, body })) => {
+                let message = FromWorker::decode(Frame { header, body: Bytes::copy_from_slice(&body) });
+                assert!(message.is_err(), "{name} was read as {message:?}");
+            }
+        }
+    }
+}
