@@ -5,6 +5,8 @@ use std::path::Path;
 
 use crate::support::command::Command;
 use crate::support::context::TestContext;
+use crate::support::docker::DockerRegistry;
+use crate::support::image::Written;
 use crate::support::iris::IRIS;
 use crate::support::peers;
 
@@ -117,6 +119,39 @@ fn a_registry_that_does_not_answer_is_named() {
     assert_refused(&context, command, SURROUNDINGS, &["127.0.0.1:1"]);
     let command = context.ekiben(["containerize", IRIS, "--to", "docker://127.0.0.1:1/iris:v1"]);
     assert_refused(&context, command, SURROUNDINGS, &["127.0.0.1:1"]);
+}
+
+#[test]
+fn a_registry_that_lets_nobody_in_is_named_with_what_to_do() {
+    let context = TestContext::with_shared_cache();
+    context.build_iris();
+    let registry = DockerRegistry::closed();
+    let to = format!("docker://{}/iris:v1", registry.address());
+    let command = context.ekiben(["containerize", IRIS, "--to", &to]);
+    assert_refused(&context, command, SURROUNDINGS, &[registry.address(), "401"]);
+    let command = context.ekiben(["containerize", IRIS, "--base", &to, "--to", "oci:layout"]);
+    assert_refused(&context, command, SURROUNDINGS, &[registry.address(), "401"]);
+}
+
+#[test]
+fn a_blob_of_a_registry_that_is_not_what_its_digest_says_is_named() {
+    let context = TestContext::with_shared_cache();
+    context.build_iris();
+    let registry = DockerRegistry::open();
+    let image = format!("docker://{}/iris:v1", registry.address());
+    assert!(
+        Written::by(context.ekiben(["containerize", IRIS, "--to", &image])).digest.starts_with("sha256:")
+    );
+    registry.spoil_layers();
+    let own_cache = context.work().join("cache");
+    fs::create_dir(&own_cache).expect("the directory is there");
+    let command = context.ekiben(["containerize", IRIS, "--base", &image, "--to", "oci:layout"]);
+    assert_refused(
+        &context,
+        command.env("EKIBEN_CACHE_DIR", &own_cache),
+        SURROUNDINGS,
+        &["sha256:", "digest"],
+    );
 }
 
 #[test]

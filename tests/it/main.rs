@@ -3,6 +3,7 @@
 mod e2e_bad_input;
 mod e2e_engine;
 mod e2e_examples;
+mod e2e_image;
 mod e2e_interop;
 mod e2e_interrupts;
 mod e2e_registry;

@@ -86,6 +86,11 @@ impl Command {
         self
     }
 
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.insert(name.into(), value.as_ref().to_owned());
+        self
+    }
+
     /// The directory whose tree a failure shows.
     pub(crate) fn showing(mut self, directory: &Path) -> Self {
         directory.clone_into(&mut self.shown);
