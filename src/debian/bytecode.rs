@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -163,6 +163,14 @@ fn host(version: &str, bytecode: &Bytecode, watch: Watch<'_>) -> Option<Interpre
     (answer.trim() == version).then_some(Interpreter { program, arguments: Vec::new(), environment })
 }
 
+/// Lays out a tree's Python as files below `root`, so that it can be run there with the tree's own loader; `false` if
+/// the tree has none.
+pub fn lay_out_python(tree: &Tree, architecture: Architecture, root: &Path) -> Result<bool, Error> {
+    let Some(library) = standard_library(tree) else { return Ok(false) };
+    materialise(tree, &library, architecture, root)?;
+    Ok(true)
+}
+
 /// Lays out the standard library, the interpreter and the shared libraries as files.
 fn materialise(tree: &Tree, library: &str, architecture: Architecture, root: &Path) -> Result<(), Error> {
     let below = format!("{library}/");
@@ -184,8 +192,16 @@ fn materialise(tree: &Tree, library: &str, architecture: Architecture, root: &Pa
             kind => {
                 fs::create_dir_all(parent).map_err(Error::file("create", parent))?;
                 match kind {
-                    EntryKind::File(Content::Bytes(bytes)) => fs::write(&target, bytes).map_err(written)?,
-                    EntryKind::File(Content::File { path, .. }) => symlink(path, &target).map_err(written)?,
+                    EntryKind::File(Content::Bytes(bytes)) => {
+                        fs::write(&target, bytes).map_err(written)?;
+                        let mode = fs::Permissions::from_mode(entry.mode);
+                        fs::set_permissions(&target, mode).map_err(Error::file("write", &target))?;
+                    }
+                    // A second name for the same bytes, where the file system has that.
+                    EntryKind::File(Content::File { path, .. }) if fs::hard_link(path, &target).is_ok() => {}
+                    EntryKind::File(Content::File { path, .. }) => {
+                        fs::copy(path, &target).map_err(written)?;
+                    }
                     EntryKind::Symlink(to) => symlink(to, &target).map_err(written)?,
                     EntryKind::HardLink(to) => symlink(root.join(to), &target).map_err(written)?,
                     EntryKind::Directory | EntryKind::File(Content::Blob(_)) => {}

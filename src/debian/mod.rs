@@ -32,6 +32,7 @@ mod version;
 pub use apt::AptGet;
 pub use archive::{ARCHIVE_KEYRING, Archive, DEFAULT_MIRROR, DEFAULT_SECURITY_MIRROR, Watch};
 pub use assemble::{Bytecode, Options, Root, User, assemble};
+pub use bytecode::lay_out_python;
 pub use cache::{Cache, Packages};
 pub use command::CommandError;
 pub use error::{DebError, Error};

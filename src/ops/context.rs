@@ -197,17 +197,20 @@ fn expand_once(text: &str, environment: &Environment) -> String {
     let mut rest = text.as_str();
     while let Some((before, after)) = rest.split_once('$') {
         expanded.push_str(before);
-        let (name, end) = match after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
-            Some((name, _)) => (name, name.len() + 2),
-            None => {
+        let braced = after.strip_prefix('{').and_then(|inner| inner.split_once('}'));
+        let (name, end) = braced.map_or_else(
+            || {
                 let end = after.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
                 let end = end.unwrap_or(after.len());
                 (&after[..end], end)
-            }
-        };
-        match environment.text(name) {
-            Some(value) => expanded.push_str(value),
-            None => expanded.push_str(&format!("${}", &after[..end])),
+            },
+            |(name, _)| (name, name.len() + 2),
+        );
+        if let Some(value) = environment.text(name) {
+            expanded.push_str(value);
+        } else {
+            expanded.push('$');
+            expanded.push_str(&after[..end]);
         }
         rest = &after[end..];
     }

@@ -34,10 +34,10 @@ pub enum HostServeError {
 }
 
 /// Serves until asked to stop.
-pub fn serve(args: &ServeArgs, environment: Environment) -> Result<(), HostServeError> {
-    let target = find(args, &environment)?;
+pub fn serve(args: &ServeArgs, environment: &Environment) -> Result<(), HostServeError> {
+    let target = find(args, environment)?;
     let mut settings = args.settings(target, environment.clone())?;
-    settings.sdk_path = Some(runtime::unpack_sdk(&cache_directory(&environment)?.join("sdk/source"))?);
+    settings.sdk_path = Some(runtime::unpack_sdk(&cache_directory(environment)?.join("sdk/source"))?);
     Ok(serve::run(settings)?)
 }
 

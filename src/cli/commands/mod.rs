@@ -21,7 +21,7 @@ pub(super) fn run(command: Command, environment: Environment) -> Result<ExitCode
     match command {
         Command::Build(args) => build::run(&args, environment),
         Command::Containerize(args) => containerize::run(&args, environment),
-        Command::Serve(args) => serve::run(&args, environment),
+        Command::Serve(args) => serve::run(&args, &environment),
         Command::List(args) => bentos::list(&args, environment),
         Command::Get(args) => bentos::get(&args, environment),
         Command::Models(ModelsCommand::Create(args)) => models::create(&args, environment),

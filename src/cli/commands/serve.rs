@@ -7,7 +7,7 @@ use super::super::args::ServeCommandArgs;
 use crate::env::Environment;
 use crate::ops;
 
-pub(super) fn run(args: &ServeCommandArgs, environment: Environment) -> Result<ExitCode, CommandError> {
+pub(super) fn run(args: &ServeCommandArgs, environment: &Environment) -> Result<ExitCode, CommandError> {
     ops::serve::serve(&args.serve, environment)?;
     Ok(ExitCode::SUCCESS)
 }

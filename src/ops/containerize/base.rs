@@ -1,11 +1,13 @@
 //! The base image: chosen, read or assembled, and looked into.
 
 use super::error::ContainerizeError;
+use super::unpacked::{self, Unpacked};
 use super::{Context, Settings};
 use crate::debian::{self, Freshness, Installed, Lock};
 use crate::oci::config::env_value;
 use crate::oci::image::Image;
 use crate::plan;
+use crate::pydeps::Interpreter;
 use crate::resolve::base::BaseFacts;
 use crate::store::{Bento, ImageInfo};
 use crate::transport::{TransportName, Transports};
@@ -25,6 +27,10 @@ pub(super) struct Base {
     pub(super) path: Option<String>,
     /// The packages that make the base, where it is assembled.
     pub(super) packages: Option<Lock>,
+    /// Their files, where they had to be unpacked to run the base's Python.
+    pub(super) unpacked: Option<Unpacked>,
+    /// The base's own Python, which compiles for it, where it can be run here.
+    pub(super) interpreter: Option<Interpreter>,
     /// The packages to add, and what people call them.
     pub(super) system_packages: Option<(String, Lock)>,
     /// What is in an image from elsewhere.
@@ -93,7 +99,10 @@ fn assemble(
     }
     let request = debian::Request::python_base(suite, debian::Architecture::of(&settings.platform)?);
     let lock = lock(&request, settings, context)?;
+    let (interpreter, unpacked) = unpacked::interpreter(&lock, python.parse()?, context)?;
     Ok(Base {
+        unpacked,
+        interpreter,
         title,
         image: Image::scratch(&settings.platform),
         python: format!("/usr/bin/python{python}"),
@@ -120,6 +129,8 @@ fn read(
         path: env_value(image.document(), "PATH").map(str::to_owned),
         title,
         image,
+        unpacked: None,
+        interpreter: None,
         packages: None,
         system_packages: None,
         facts: Some(facts),

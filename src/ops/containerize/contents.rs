@@ -8,9 +8,10 @@ use serde_json::json;
 use super::base::Base;
 use super::error::ContainerizeError;
 use super::packages::Packages;
+use super::unpacked::{self, Unpacked};
 use super::{Context, Settings};
-use crate::debian::{self, Bytecode, Lock, Options, Root, User, UsrLayout};
-use crate::fs::{self, Scratch};
+use crate::debian::{Lock, Root, UsrLayout};
+use crate::fs;
 use crate::oci::digest::Digest;
 use crate::oci::json::canonical;
 use crate::oci::tree::{Content, Entry, Owner, Tree};
@@ -54,14 +55,15 @@ pub(super) struct Contents {
     models: Vec<(Tag, Inventory)>,
     bento: Inventory,
     bento_yaml: String,
-    /// Directories that hold unpacked packages until they are packed.
-    scratch: Mutex<Vec<Scratch>>,
+    base_unpacked: Option<Unpacked>,
+    /// What was unpacked for a layer, until all are packed.
+    unpacked: Mutex<Vec<Unpacked>>,
 }
 
 impl Contents {
     pub(super) fn new(
         bento: &Bento,
-        base: &Base,
+        base: &mut Base,
         packages: Packages,
         settings: &Settings,
         context: &Context,
@@ -105,26 +107,26 @@ impl Contents {
             models,
             bento: files,
             bento_yaml,
-            scratch: Mutex::default(),
+            base_unpacked: base.unpacked.take(),
+            unpacked: Mutex::default(),
         })
     }
 
     /// The files of a layer.
     pub(super) fn tree(&self, content: &LayerContent, context: &Context) -> Result<Tree, ContainerizeError> {
         match content {
-            LayerContent::BasePackages => {
-                let user = User {
-                    name: USER_NAME.to_owned(),
-                    uid: USER_ID,
-                    gid: USER_ID,
-                    home: relative(HOME).to_owned(),
-                };
-                self.debian_tree(self.base_lock.as_ref(), Root::Own { user: Some(user) }, context)
-            }
-            LayerContent::SystemPackages => {
-                let (layout, status) = self.below.clone();
-                self.debian_tree(self.system_lock.as_ref(), Root::OnTop { layout, status }, context)
-            }
+            LayerContent::BasePackages => match (&self.base_unpacked, &self.base_lock) {
+                (Some(unpacked), _) => Ok(unpacked.tree.clone()),
+                (None, Some(lock)) => self.debian_tree(lock, unpacked::own_root(), context),
+                (None, None) => Ok(Tree::new()),
+            },
+            LayerContent::SystemPackages => match &self.system_lock {
+                Some(lock) => {
+                    let (layout, status) = self.below.clone();
+                    self.debian_tree(lock, Root::OnTop { layout, status }, context)
+                }
+                None => Ok(Tree::new()),
+            },
             LayerContent::Accounts => self.accounts_tree(),
             LayerContent::Distributions(members) => self.distributions_tree(members),
             LayerContent::Runtime => self.runtime_tree(),
@@ -133,21 +135,11 @@ impl Contents {
         }
     }
 
-    fn debian_tree(
-        &self,
-        lock: Option<&Lock>,
-        root: Root,
-        context: &Context,
-    ) -> Result<Tree, ContainerizeError> {
-        let Some(lock) = lock else { return Ok(Tree::new()) };
-        let archive = context.debian_archive().ok_or(ContainerizeError::NoAptGet)?;
-        let packages = context.debian_cache().fetch(lock, archive.as_ref(), context.watch())?;
-        let scratch = context.cache.scratch()?;
-        let bytecode = matches!(root, Root::Own { .. }).then(Bytecode::default);
-        let tree =
-            debian::assemble(lock, &packages, scratch.path(), &Options { root, bytecode }, context.watch())?;
-        // The tree's files are there until all layers are packed.
-        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
+    fn debian_tree(&self, lock: &Lock, root: Root, context: &Context) -> Result<Tree, ContainerizeError> {
+        let unpacked = unpacked::unpack(lock, root, context)?;
+        let tree = unpacked.tree.clone();
+        // The tree's files have to be there until all layers are packed.
+        self.unpacked.lock().unwrap_or_else(PoisonError::into_inner).push(unpacked);
         Ok(tree)
     }
 
@@ -293,10 +285,8 @@ fn models(bento: &Bento, context: &Context) -> Result<Vec<(Tag, Inventory)>, Con
 fn normalised_bento_yaml(bento: &Bento, context: &Context) -> Result<String, ContainerizeError> {
     let text = fs::read(&bento.path.join("bento.yaml"))?;
     let stamp = format!("creation_time: '{}'", context.time.iso8601());
-    let line = |line: &str| match line.starts_with("creation_time:") {
-        true => stamp.clone(),
-        false => line.to_owned(),
-    };
+    let is_stamp = |line: &str| line.starts_with("creation_time:");
+    let line = |line: &str| if is_stamp(line) { stamp.clone() } else { line.to_owned() };
     Ok(String::from_utf8_lossy(&text).lines().map(line).collect::<Vec<_>>().join("\n") + "\n")
 }
 

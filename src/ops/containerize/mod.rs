@@ -4,6 +4,7 @@ mod base;
 mod contents;
 mod error;
 mod packages;
+mod unpacked;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -117,21 +118,23 @@ pub fn containerize(settings: &Settings, context: &Context) -> Result<Outcome, C
     })
 }
 
-/// Finds the exact inputs: the base and the Python packages at the same time, for both wait for the network.
+/// Finds the exact inputs: the base and the Python lock at the same time, for both wait for the network; then the
+/// packages, which the base's own Python compiles.
 fn resolve(
     settings: &Settings,
     bento: &Bento,
     transports: &Transports,
     context: &Context,
 ) -> Result<(Base, Contents), ContainerizeError> {
-    std::thread::scope(|scope| {
-        let packages = scope.spawn(|| packages::install(bento, &settings.platform, context));
+    let (base, locked) = std::thread::scope(|scope| {
+        let locked = scope.spawn(|| packages::lock(bento, &settings.platform, context));
         let base = base::resolve(settings, bento, transports, context);
-        let packages = packages.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let base = base?;
-        let contents = Contents::new(bento, &base, packages?, settings, context)?;
-        Ok((base, contents))
-    })
+        (base, locked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let mut base = base?;
+    let packages = packages::install(locked?, base.interpreter.as_ref(), context)?;
+    let contents = Contents::new(bento, &mut base, packages, settings, context)?;
+    Ok((base, contents))
 }
 
 /// Packs every layer of the plan, several at a time; stops at the first failure.

@@ -8,8 +8,8 @@ use super::error::ContainerizeError;
 use crate::fs;
 use crate::oci::platform::Platform;
 use crate::pydeps::{
-    self, Host, InstallRequest, Installation, Interpreter, LockRequest, LockedEnv, PythonVersion,
-    Requirements, Target,
+    self, Compiler, Host, IndexOptions, InstallRequest, Installation, Interpreter, LockRequest, LockedEnv,
+    PythonVersion, Requirements, Target,
 };
 use crate::store::Bento;
 
@@ -43,22 +43,57 @@ impl Packages {
     }
 }
 
-pub(super) fn install(
+/// The exact packages of an image.
+pub(super) struct Locked {
+    target: Target,
+    environment: LockedEnv,
+    index: IndexOptions,
+    host: Host,
+}
+
+/// Finds the exact packages.
+pub(super) fn lock(
     bento: &Bento,
     platform: &Platform,
     context: &Context,
-) -> Result<Packages, ContainerizeError> {
+) -> Result<Locked, ContainerizeError> {
     let host = context.python_host();
     let python = bento.info.image.as_ref().map(|image| image.python_version.as_str()).unwrap_or_default();
     let target = target(python, platform)?;
-    let lock = lock(bento, &target, &host, context)?;
-    context.report.stage(&format!("Installing {} Python packages", lock.packages.len()));
-    let installation = pydeps::install(&lock, &InstallRequest::new(target), &host)?;
+    let requirements = requirements(&bento.path)?;
+    let index = requirements.index.clone();
+    let environment = if let Some(environment) = own_lock(bento, target)? {
+        environment
+    } else {
+        context.report.stage("Locking PyPI package versions.");
+        let directory = bento.path.join("src");
+        pydeps::lock(&LockRequest { requirements, target, directory, upgrade: false }, &host)?
+    };
+    Ok(Locked { target, environment, index, host })
+}
+
+/// Installs the packages; `compiler` is the image's own Python, where it can be run.
+pub(super) fn install(
+    locked: Locked,
+    compiler: Option<&Interpreter>,
+    context: &Context,
+) -> Result<Packages, ContainerizeError> {
+    let Locked { target, environment, index, host } = locked;
+    context.report.stage(&format!("Installing {} Python packages", environment.packages.len()));
+    let compiler = match compiler {
+        Some(own) => Some(own.clone()),
+        None => Interpreter::find(target.python, &host)?,
+    };
+    let request = InstallRequest {
+        index,
+        compiler: compiler.clone().map_or(Compiler::Find, Compiler::Use),
+        ..InstallRequest::new(target)
+    };
+    let installation = pydeps::install(&environment, &request, &host)?;
     for warning in &installation.warnings {
         context.report.warn(&warning.to_string());
     }
-    let interpreter = Interpreter::find(target.python, &host)?;
-    Ok(Packages { target, installation, host, interpreter })
+    Ok(Packages { target, installation, host, interpreter: compiler })
 }
 
 fn target(python: &str, platform: &Platform) -> Result<Target, ContainerizeError> {
@@ -66,28 +101,11 @@ fn target(python: &str, platform: &Platform) -> Result<Target, ContainerizeError
     Ok(Target::new(python, platform.try_into()?))
 }
 
-/// The bento's own lock where it was made for this target; else one made now, at the versions that it was built with.
-fn lock(
-    bento: &Bento,
-    target: &Target,
-    host: &Host,
-    context: &Context,
-) -> Result<LockedEnv, ContainerizeError> {
-    let directory = bento.path.join("env/python");
-    if let Some(text) = fs::read_if_present(&bento.path.join(OWN_LOCK))? {
-        let locked = LockedEnv::from_pylock(&String::from_utf8_lossy(&text), &directory)?;
-        if locked.fits(target) {
-            return Ok(locked);
-        }
-    }
-    context.report.stage("Locking PyPI package versions.");
-    let request = LockRequest {
-        requirements: requirements(&bento.path)?,
-        target: *target,
-        directory: bento.path.join("src"),
-        upgrade: false,
-    };
-    Ok(pydeps::lock(&request, host)?)
+/// The lock that the bento was built with, if it was made for this target.
+fn own_lock(bento: &Bento, target: Target) -> Result<Option<LockedEnv>, ContainerizeError> {
+    let Some(text) = fs::read_if_present(&bento.path.join(OWN_LOCK))? else { return Ok(None) };
+    let locked = LockedEnv::from_pylock(&String::from_utf8_lossy(&text), &bento.path.join("env/python"))?;
+    Ok(Some(locked).filter(|locked| locked.fits(&target)))
 }
 
 /// What a bento requires of an image of ours, at the versions that the original tool locked.
