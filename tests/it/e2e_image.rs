@@ -12,7 +12,7 @@ use crate::support::web::wait_until_ready;
 /// A container starts an interpreter and imports scikit-learn, on a busy machine.
 const STARTS_WITHIN: Duration = Duration::from_secs(90);
 
-/// A user that no image knows, in the group of the superuser, as OpenShift runs containers.
+/// A user that no image knows, in the group of the superuser, as `OpenShift` runs containers.
 const RANDOM_USER: &str = "123456:0";
 
 /// A context with the bento, and its image in `iris.tar` and `layout`.
