@@ -8,6 +8,7 @@ mod progress;
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -30,15 +31,27 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match commands::run(cli.command, Environment::of_process()) {
-        Ok(code) => code,
-        Err(error) => {
+    let printer = Printer::new(Volume::Normal, false);
+    let run = AssertUnwindSafe(|| commands::run(cli.command, Environment::of_process()));
+    match std::panic::catch_unwind(run) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
             let diagnosis = diagnostics::diagnose(error.as_ref());
-            Printer::new(Volume::Normal, false).error(&diagnostics::text(error.as_ref(), &diagnosis));
+            printer.error(&diagnostics::text(error.as_ref(), &diagnosis));
             ExitCode::from(diagnosis.kind.status())
+        }
+        // What went wrong has been told by the panic itself.
+        Err(_) => {
+            printer.error(
+                "\nhint: this is a defect of ekiben: please report it with the command and the text above\n",
+            );
+            ExitCode::from(OWN_DEFECT)
         }
     }
 }
+
+/// The exit status of a defect of our own (`EX_SOFTWARE` of sysexits.h).
+const OWN_DEFECT: u8 = 70;
 
 /// Whatever a command may fail with; [`diagnostics`] tells them apart.
 type CommandError = Box<dyn Error>;
