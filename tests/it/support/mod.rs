@@ -2,9 +2,9 @@
 //! services that end with their handle.
 
 pub(crate) mod command;
+pub(crate) mod containers;
 pub(crate) mod context;
 pub(crate) mod cutting_proxy;
-pub(crate) mod docker;
 pub(crate) mod docker_engine;
 pub(crate) mod docker_registry;
 pub(crate) mod examples;
