@@ -35,9 +35,6 @@ APT::Sandbox::User "root";
 APT::Update::Error-Mode "any";
 pkgCacheFile::Generate "false";
 "#;
-/// Fields of a package list that `apt-get indextargets` is asked for, separated by tabs.
-const TARGET_FORMAT: &str = "$(TRUSTED)\t$(RELEASE)\t$(FILENAME)";
-
 /// The host's `apt-get`.
 #[derive(Clone, Debug)]
 pub struct AptGet {
@@ -89,6 +86,25 @@ impl AptGet {
         Ok(sources)
     }
 
+    /// The package lists that apt has got and verified, by the archives' names. It keeps no others.
+    fn lists(&self, sources: &[Source], architecture: Architecture) -> Result<Vec<(String, PathBuf)>, Error> {
+        let directory = self.state.join("lists");
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&directory).map_err(Error::file("list", &directory))? {
+            let path = entry.map_err(Error::file("list", &directory))?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            // As in `deb.debian.org_debian_dists_bookworm_main_binary-amd64_Packages`.
+            let end = format!("_binary-{}_Packages", architecture.name());
+            let Some(rest) = name.strip_suffix(&end) else { continue };
+            let of_list = |source: &&Source| rest.contains(&format!("_dists_{}_", source.archive));
+            if let Some(source) = sources.iter().find(of_list) {
+                found.push((source.archive.clone(), path));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     fn tool<'a>(&self, program: &'a Path, arguments: impl IntoIterator<Item = OsString>) -> Tool<'a> {
         let state = &self.state;
         let setting = |name: &str, path: PathBuf| {
@@ -125,19 +141,12 @@ impl Archive for AptGet {
         let _task = watch.report.task(&format!("package lists of {suite}"), None);
         let update = self.tool(&self.program, ["update".into()]);
         update.run(watch.interrupt, &mut || ()).map_err(|stopped| update_error(stopped, suite, &sources))?;
-        let arguments = ["indextargets", "--format", TARGET_FORMAT, "Created-By: Packages"];
-        let targets = self.tool(&self.program, arguments.map(OsString::from));
-        let targets =
-            targets.run(watch.interrupt, &mut || ()).map_err(tool_error("listing package lists"))?;
         let mut kept = String::new();
         let mut has_suite = false;
-        // What is not from a verified release file has no `yes`.
-        let verified = targets.lines().filter_map(|line| line.strip_prefix("yes\t")?.split_once('\t'));
-        for (archive, path) in verified {
+        for (archive, path) in self.lists(&sources, architecture)? {
             watch.interrupt.check()?;
-            let path = Path::new(path);
-            let list = fs::read(path).map_err(Error::file("read", path))?;
-            index::keep(archive, &String::from_utf8_lossy(&list), &mut kept);
+            let list = fs::read(&path).map_err(Error::file("read", &path))?;
+            index::keep(&archive, &String::from_utf8_lossy(&list), &mut kept);
             has_suite |= archive == suite;
         }
         if has_suite { Ok(kept) } else { Err(unknown_suite(suite, &sources)) }

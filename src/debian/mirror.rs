@@ -19,7 +19,7 @@ use super::error::Error;
 use super::index;
 use super::lock::LockedPackage;
 use super::openpgp;
-use super::release::Release;
+use super::release::{self, Release};
 use super::request::Architecture;
 use crate::oci::digest::Digest;
 use crate::report::{Interrupt, Progress};
@@ -117,15 +117,16 @@ impl Archive for Mirror {
         for archive in archives(suite) {
             watch.interrupt.check()?;
             let is_optional = archive != suite;
-            match self.list(&archive, architecture, watch.interrupt) {
-                Ok(list) => index::keep(&archive, &list, &mut kept),
-                Err(Error::Status { status: 404, .. }) if is_optional => {}
+            let release = match self.release(&archive, watch.interrupt) {
+                Err(Error::Status { status: 404, .. }) if is_optional => continue,
                 Err(Error::Status { status: 404, .. }) => {
                     let mirror = without_credentials(self.settings.base(suite));
                     return Err(Error::UnknownSuite { suite: suite.to_owned(), mirror });
                 }
-                Err(error) => return Err(error),
-            }
+                release => release?,
+            };
+            let list = self.list(&archive, &release, architecture, watch.interrupt)?;
+            index::keep(&archive, &list, &mut kept);
         }
         Ok(kept)
     }
@@ -150,15 +151,9 @@ impl Archive for Mirror {
 }
 
 impl Mirror {
-    /// The package list of an archive, verified.
-    fn list(
-        &self,
-        archive: &str,
-        architecture: Architecture,
-        interrupt: &Interrupt,
-    ) -> Result<String, Error> {
-        let base = format!("{}/dists/{archive}", self.settings.base(archive));
-        let url = format!("{base}/InRelease");
+    /// The release file of an archive, verified.
+    fn release(&self, archive: &str, interrupt: &Interrupt) -> Result<Release, Error> {
+        let url = format!("{}/dists/{archive}/InRelease", self.settings.base(archive));
         let subject = without_credentials(&url);
         let document = self.runtime.block_on(self.get(&url, RELEASE_LIMIT, interrupt))?;
         let text = openpgp::verify(&document, &self.settings.keyring, self.settings.now)
@@ -168,28 +163,33 @@ impl Mirror {
         if self.settings.expiry == Expiry::Refuse {
             release.check_date(self.settings.now)?;
         }
+        Ok(release)
+    }
+
+    /// The package list of an archive, verified. Releases name forms of it that not every mirror has.
+    fn list(
+        &self,
+        archive: &str,
+        release: &Release,
+        architecture: Architecture,
+        interrupt: &Interrupt,
+    ) -> Result<String, Error> {
+        let base = format!("{}/dists/{archive}", self.settings.base(archive));
         let directory = format!("main/binary-{}", architecture.name());
-        let named = |form: &Form| {
+        let mut refusal = None;
+        for form in FORMS {
             let path = format!("{directory}/Packages{}", form.extension());
-            release.file(&path).map(|file| (*form, path, file))
-        };
-        let (form, path, file) = FORMS
-            .iter()
-            .find_map(named)
-            .ok_or(Error::Document { subject, what: "list of packages for this architecture" })?;
-        let path = if release.has_digest_names {
-            format!("{directory}/by-hash/SHA256/{}", file.digest.hex())
-        } else {
-            path
-        };
-        let url = format!("{base}/{path}");
-        let bytes = self.runtime.block_on(self.get(&url, file.size, interrupt))?;
-        let actual = Digest::of(&bytes);
-        let subject = without_credentials(&url);
-        if actual != file.digest {
-            return Err(Error::IndexMismatch { subject, stated: file.digest, actual });
+            let Some(file) = release.file(&path) else { continue };
+            let by_digest = format!("{directory}/by-hash/SHA256/{}", file.digest.hex());
+            let path = if release.has_digest_names { by_digest } else { path };
+            let url = format!("{base}/{path}");
+            match self.runtime.block_on(self.get(&url, file.size, interrupt)) {
+                Err(error @ Error::Status { status: 404, .. }) => refusal = Some(error),
+                bytes => return form.verified(&bytes?, file, &url),
+            }
         }
-        form.unpack(&bytes).ok_or(Error::Document { subject, what: "compressed text" })
+        let subject = without_credentials(&base);
+        Err(refusal.unwrap_or(Error::Document { subject, what: "list of packages for this architecture" }))
     }
 
     /// Gets a document of at most `limit` bytes; what is beyond is not read.
@@ -286,6 +286,16 @@ impl Form {
             Self::Gzip => ".gz",
             Self::Plain => "",
         }
+    }
+
+    /// The text of a list, if its bytes are those that the release names.
+    fn verified(self, bytes: &[u8], file: release::File, url: &str) -> Result<String, Error> {
+        let actual = Digest::of(bytes);
+        let subject = without_credentials(url);
+        if actual != file.digest {
+            return Err(Error::IndexMismatch { subject, stated: file.digest, actual });
+        }
+        self.unpack(bytes).ok_or(Error::Document { subject, what: "compressed text" })
     }
 
     fn unpack(self, bytes: &[u8]) -> Option<String> {

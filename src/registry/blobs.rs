@@ -24,7 +24,7 @@ impl Repository {
     pub async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, RegistryError> {
         let url = self.url(&format!("blobs/{digest}"))?;
         let make = || Request::new(Method::HEAD, url.clone());
-        let response = self.endpoint.call_again(&self.name, &self.pull_scopes(), make).await?;
+        let response = self.endpoint.call_again(&self.name, &self.scopes, make).await?;
         let length = response.header(header::CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok());
         match (response.status(), length) {
             (StatusCode::OK, Some(actual)) if actual != size => Err(self.wrong_size(digest, size, actual)),
@@ -148,7 +148,7 @@ impl Repository {
             0 => Request::new(Method::GET, url.clone()),
             _ => Request::new(Method::GET, url.clone()).header(header::RANGE, &format!("bytes={offset}-")),
         };
-        let response = self.endpoint.call(&self.name, &self.pull_scopes(), make).await?;
+        let response = self.endpoint.call(&self.name, &self.scopes, make).await?;
         match response.status() {
             StatusCode::OK => Ok(response),
             StatusCode::PARTIAL_CONTENT if range_start(&response) == Some(offset) => Ok(response),

@@ -180,7 +180,9 @@ impl Endpoint {
 async fn speaks_plain_http(http: &http::Client, url: &Url, registry: &str) -> Result<bool, RegistryError> {
     match http.send(Request::new(Method::GET, url.clone())).await {
         Ok(response) => Ok(response.status() != StatusCode::BAD_REQUEST),
-        Err(error @ HttpError::Connect { .. }) => Err(RegistryError::of_http(registry, error)),
+        Err(error @ (HttpError::Connect { .. } | HttpError::Timeout { .. })) => {
+            Err(RegistryError::of_http(registry, error))
+        }
         Err(_) => Ok(false),
     }
 }

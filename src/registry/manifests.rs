@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::backoff::Attempts;
 use super::error::RegistryError;
 use super::repository::Repository;
+use super::scopes::Scopes;
 use crate::http::{Body, Method, Request, StatusCode, header};
 use crate::oci::digest::Digest;
 
@@ -77,7 +78,7 @@ impl Repository {
     pub async fn manifest_digest(&self, reference: &str) -> Result<Option<Digest>, RegistryError> {
         let url = self.url(&format!("manifests/{reference}"))?;
         let make = || Request::new(Method::HEAD, url.clone()).header(header::ACCEPT, ACCEPT);
-        let response = self.endpoint.call_again(&self.name, &self.pull_scopes(), make).await?;
+        let response = self.endpoint.call_again(&self.name, &self.scopes, make).await?;
         let digest = response.header(DIGEST_HEADER).and_then(|text| text.parse().ok());
         Ok(digest.filter(|_| response.status() == StatusCode::OK))
     }
@@ -96,7 +97,7 @@ impl Repository {
     async fn try_manifest(&self, reference: &str) -> Result<Manifest, RegistryError> {
         let url = self.url(&format!("manifests/{reference}"))?;
         let make = || Request::new(Method::GET, url.clone()).header(header::ACCEPT, ACCEPT);
-        let response = self.endpoint.call(&self.name, &self.pull_scopes(), make).await?;
+        let response = self.endpoint.call(&self.name, &self.scopes, make).await?;
         let what = format!("manifest `{}`", self.full_name(reference));
         match response.status() {
             StatusCode::OK => {}
@@ -125,7 +126,7 @@ impl Repository {
                 .header(header::CONTENT_TYPE, &manifest.media_type)
                 .body(Body::Bytes(manifest.bytes.clone()))
         };
-        let response = self.endpoint.call_again(&self.name, &self.push_scopes(), make).await?;
+        let response = self.endpoint.call_again(&self.name, &Scopes::push(&self.name.path), make).await?;
         let what = format!("manifest `{}`", self.full_name(reference));
         if !response.status().is_success() {
             return Err(self.endpoint.unexpected(format!("take {what}"), response).await);

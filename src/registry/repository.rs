@@ -15,11 +15,21 @@ use crate::oci::reference::Repository as Name;
 pub struct Repository {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) name: Name,
+    pub(super) scopes: Scopes,
 }
 
 impl Repository {
     pub(super) fn new(endpoint: Arc<Endpoint>, name: Name) -> Self {
-        Self { endpoint, name }
+        let scopes = Scopes::pull(&name.path);
+        Self { endpoint, name, scopes }
+    }
+
+    /// The same repository, with the right to write asked for from the beginning: registries answer questions about a
+    /// repository that does not exist yet only to those who may make it.
+    #[must_use]
+    pub fn for_pushing(mut self) -> Self {
+        self.scopes = Scopes::push(&self.name.path);
+        self
     }
 
     /// Registry and path.
@@ -29,14 +39,6 @@ impl Repository {
 
     pub(super) fn url(&self, rest: &str) -> Result<Url, RegistryError> {
         self.endpoint.url(&format!("{}/{rest}", self.name.path))
-    }
-
-    pub(super) fn pull_scopes(&self) -> Scopes {
-        Scopes::pull(&self.name.path)
-    }
-
-    pub(super) fn push_scopes(&self) -> Scopes {
-        Scopes::push(&self.name.path)
     }
 
     /// The error for a 404.

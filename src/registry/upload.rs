@@ -89,9 +89,10 @@ impl Repository {
         progress: Box<dyn Progress>,
         interrupt: &Interrupt,
     ) -> Result<Result<Uploaded, RegistryError>, Interrupted> {
+        interrupt.check()?;
         let mut upload = Upload {
             repository: self,
-            scopes: self.push_scopes(),
+            scopes: Scopes::push(&self.name.path),
             digest,
             blob,
             session: None,

@@ -55,7 +55,7 @@ pub async fn write(
         return Err(TransportError::DigestMismatch { subject, stated, actual: manifest.digest });
     }
     let interrupt = &activity.interrupt;
-    let repository = interrupt.guard(client.repository(&reference.repository)).await??;
+    let repository = interrupt.guard(client.repository(&reference.repository)).await??.for_pushing();
     let target = reference.tag.clone().unwrap_or_else(|| manifest.digest.to_string());
     let there = interrupt.guard(repository.manifest_digest(&target)).await??;
     let mut push = Push::new(&repository, client.settings().parallel_blobs, image, activity);

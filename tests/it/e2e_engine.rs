@@ -19,13 +19,13 @@ use crate::support::docker_engine::DockerEngine;
 use crate::support::sample_image::{bytes_of, image, layer};
 
 fn reference(name: &str) -> Reference {
-    name.parse().unwrap()
+    name.parse().expect("the name is a reference")
 }
 
 /// The same layer, stored in another form.
 fn compressed(layer: &Layer, form: Compression) -> Layer {
     let mut bytes = Vec::new();
-    form.compress(&bytes_of(layer.blob.as_ref())[..], &mut bytes).unwrap();
+    form.compress(&bytes_of(layer.blob.as_ref())[..], &mut bytes).expect("memory takes all");
     let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
     let blob = Arc::new(BytesBlob(Bytes::from(bytes)));
     Layer { media_type: form.media_type().to_owned(), digest, size, blob, ..layer.clone() }

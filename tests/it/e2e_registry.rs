@@ -30,11 +30,11 @@ fn client(cache: &Path, credentials: &str, extra_roots: Vec<PathBuf>) -> Client 
         ..KeychainSettings::default()
     };
     let http = http::ClientSettings { extra_roots, ..http::ClientSettings::default() };
-    Client::new(http::Client::new(&http).unwrap(), settings)
+    Client::new(http::Client::new(&http).expect("the settings are good"), settings)
 }
 
 fn reference(host: &str, name: &str) -> Reference {
-    format!("{host}/{name}").parse().unwrap()
+    format!("{host}/{name}").parse().expect("the name is a reference")
 }
 
 fn skopeo(directory: &Path, arguments: &[&str]) -> String {

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod debian;
 mod e2e_bad_input;
+mod e2e_debian;
 mod e2e_engine;
 mod e2e_examples;
 mod e2e_image;

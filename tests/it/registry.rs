@@ -2,8 +2,8 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ekiben::http;
@@ -37,7 +37,7 @@ impl Context {
     /// `HOST` in the document stands for the registry's.
     fn with_credentials(document: &str) -> Self {
         let registry = FakeRegistry::start();
-        let cache = TempDir::new().unwrap();
+        let cache = TempDir::new().expect("a temporary directory can be made");
         let client = client(cache.path(), &document.replace("HOST", &registry.host()));
         Self { registry, cache, client }
     }
@@ -54,7 +54,8 @@ impl Context {
     /// Names of all files in the cache.
     fn cached(&self) -> Vec<String> {
         let Ok(files) = std::fs::read_dir(self.cache.path().join("blobs/sha256")) else { return Vec::new() };
-        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+        let name = |file: std::io::Result<std::fs::DirEntry>| file.ok()?.file_name().into_string().ok();
+        files.map(|file| name(file).expect("the cache can be listed")).collect()
     }
 }
 
@@ -68,7 +69,7 @@ fn client(cache: &Path, credentials: &str) -> Client {
         docker_auth_config: Some(Secret::new(credentials)),
         ..KeychainSettings::default()
     };
-    Client::new(http::Client::new(&http::ClientSettings::default()).unwrap(), settings)
+    Client::new(http::Client::new(&http::ClientSettings::default()).expect("the settings are good"), settings)
 }
 
 /// Reads a layer as its users do: on a thread that may block.
@@ -80,7 +81,7 @@ async fn open(image: &Image, index: usize) -> std::io::Result<Vec<u8>> {
         Ok(bytes)
     })
     .await
-    .unwrap()
+    .expect("reading does not panic")
 }
 
 /// The messages of an error and all its causes.
@@ -88,7 +89,7 @@ fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut last = error.source();
     while let Some(cause) = last {
-        text += &format!(" <- {cause}");
+        text = format!("{text} <- {cause}");
         last = cause.source();
     }
     text
@@ -482,6 +483,24 @@ async fn nobody_at_the_port_is_said_with_host_and_port() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_says_nothing_is_given_up() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = silent.local_addr().unwrap().to_string();
+    let settings =
+        http::ClientSettings { stall_timeout: Duration::from_millis(100), ..http::ClientSettings::default() };
+    let cache = TempDir::new().unwrap();
+    let client = Client::new(http::Client::new(&settings).unwrap(), Settings::new(cache.path().to_owned()));
+    let reference = format!("{host}/iris:1").parse().unwrap();
+    let result = registry::read(&client, &reference, &Platform::host(), &Activity::silent()).await;
+    let error = registry_error(result.unwrap_err());
+    assert_eq!(
+        chain(&error),
+        format!("the exchange with registry `{host}` failed <- `GET http://{host}/v2/` got no answer in 0 s")
+    );
+    assert!(error.is_transient());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_layer_that_changes_while_it_is_pushed_is_named() {
     let context = Context::new();
     let files = TempDir::new().unwrap();
@@ -504,19 +523,13 @@ async fn a_layer_that_changes_while_it_is_pushed_is_named() {
 struct StopAfter {
     interrupt: Interrupt,
     left: Arc<AtomicU64>,
-    labels: Arc<Mutex<Vec<String>>>,
 }
 
 impl Report for StopAfter {
     fn stage(&self, _: &str) {}
 
-    fn task(&self, label: &str, _: Option<u64>) -> Box<dyn Progress> {
-        self.labels.lock().unwrap().push(label.to_owned());
-        Box::new(Self {
-            interrupt: self.interrupt.clone(),
-            left: Arc::clone(&self.left),
-            labels: Arc::clone(&self.labels),
-        })
+    fn task(&self, _: &str, _: Option<u64>) -> Box<dyn Progress> {
+        Box::new(Self { interrupt: self.interrupt.clone(), left: Arc::clone(&self.left) })
     }
 
     fn warn(&self, _: &str) {}
@@ -527,7 +540,7 @@ impl Progress for StopAfter {
         let before = self
             .left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(bytes)));
-        if before.unwrap() <= bytes {
+        if before.is_ok_and(|before| before <= bytes) {
             self.interrupt.raise();
         }
     }
@@ -536,7 +549,7 @@ impl Progress for StopAfter {
 fn stopping(after: u64) -> Activity {
     let interrupt = Interrupt::default();
     let left = Arc::new(AtomicU64::new(after));
-    let report = Arc::new(StopAfter { interrupt: interrupt.clone(), left, labels: Arc::default() });
+    let report = Arc::new(StopAfter { interrupt: interrupt.clone(), left });
     Activity { report, interrupt }
 }
 

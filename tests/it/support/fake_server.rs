@@ -44,7 +44,7 @@ impl Answer {
         Self { status, headers: Vec::new(), body: Vec::new(), cut_after: None }
     }
 
-    pub(crate) fn header(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
     }
@@ -106,7 +106,7 @@ fn serve(connection: &TcpStream, handler: &dyn Handler) -> io::Result<()> {
         let cut = handler.cut(&request);
         let wanted = cut.map_or(length, |cut| length.min(cut));
         request.body = vec![0; wanted];
-        let arrived = read_body(&mut reader, &mut request.body)?;
+        let arrived = read_body(&mut reader, &mut request.body);
         request.body.truncate(arrived);
         request.is_cut = cut.is_some() || arrived < length;
         let (is_cut, is_head) = (request.is_cut, request.method == "HEAD");
@@ -120,7 +120,7 @@ fn serve(connection: &TcpStream, handler: &dyn Handler) -> io::Result<()> {
 }
 
 /// Reads as much of the body as comes.
-fn read_body(reader: &mut impl Read, body: &mut [u8]) -> io::Result<usize> {
+fn read_body(reader: &mut impl Read, body: &mut [u8]) -> usize {
     let mut arrived = 0;
     while arrived < body.len() {
         match reader.read(&mut body[arrived..]) {
@@ -128,7 +128,7 @@ fn read_body(reader: &mut impl Read, body: &mut [u8]) -> io::Result<usize> {
             Ok(count) => arrived += count,
         }
     }
-    Ok(arrived)
+    arrived
 }
 
 fn read_head(reader: &mut impl BufRead) -> io::Result<Option<(Received, usize)>> {
@@ -157,14 +157,12 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Option<(Received, usize)>>
 
 /// Whether the connection can be used again.
 fn write_answer(mut connection: &TcpStream, answer: &Answer, is_head: bool) -> io::Result<bool> {
-    let mut head = format!("HTTP/1.1 {} x\r\n", answer.status);
-    for (name, value) in &answer.headers {
-        head += &format!("{name}: {value}\r\n");
-    }
+    let mut lines = vec![format!("HTTP/1.1 {} x", answer.status)];
+    lines.extend(answer.headers.iter().map(|(name, value)| format!("{name}: {value}")));
     if !answer.headers.iter().any(|(name, _)| name == "Content-Length") && answer.status != 204 {
-        head += &format!("Content-Length: {}\r\n", answer.body.len());
+        lines.push(format!("Content-Length: {}", answer.body.len()));
     }
-    connection.write_all((head + "\r\n").as_bytes())?;
+    connection.write_all((lines.join("\r\n") + "\r\n\r\n").as_bytes())?;
     let body = if is_head { &[][..] } else { &answer.body };
     let sent = answer.cut_after.map_or(body.len(), |cut| cut.min(body.len()));
     connection.write_all(&body[..sent])?;

@@ -38,12 +38,17 @@ fn present(path: PathBuf) -> PathBuf {
     path
 }
 
+#[expect(clippy::print_stdout, reason = "what does not run has to be seen")]
+fn say_that_it_is_off(switch: &str) {
+    println!("off: {switch}=1 is set");
+}
+
 /// Whether the tests of a peer are switched off by a variable of the environment, which is then said.
 pub(crate) fn is_switched_off(switch: &str) -> bool {
     #[expect(clippy::disallowed_methods, reason = "a switch of the tests themselves")]
     let is_off = std::env::var_os(switch).is_some_and(|value| value == "1");
     if is_off {
-        println!("off: {switch}=1 is set");
+        say_that_it_is_off(switch);
     }
     is_off
 }

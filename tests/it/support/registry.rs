@@ -99,9 +99,9 @@ impl FakeRegistry {
         });
         let server = Server::start(Arc::clone(&shared) as Arc<dyn Handler>);
         let storage = Server::start(Arc::new(Storage(Arc::clone(&shared))));
-        *shared.address.lock().unwrap() = server.address.to_string();
+        *shared.address.lock().expect("nothing panicked") = server.address.to_string();
         // Another host by name, too.
-        *shared.storage.lock().unwrap() = format!("localhost:{}", storage.address.port());
+        *shared.storage.lock().expect("nothing panicked") = format!("localhost:{}", storage.address.port());
         Self { server, _storage: storage, shared }
     }
 
@@ -110,7 +110,7 @@ impl FakeRegistry {
     }
 
     pub(crate) fn reference(&self, name: &str) -> Reference {
-        format!("{}/{name}", self.server.address).parse().unwrap()
+        format!("{}/{name}", self.server.address).parse().expect("the name is a reference")
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -135,6 +135,14 @@ impl FakeRegistry {
 }
 
 impl Shared {
+    fn address(&self) -> String {
+        self.address.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn storage(&self) -> String {
+        self.storage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,7 +202,7 @@ impl Handler for Shared {
         let is_too_large =
             |fault: &Fault| matches!(fault, Fault::LimitBody(limit) if request.body.len() > *limit);
         let answer = if request.path == "/token" {
-            self.token(&mut state, &request)
+            token(&mut state, &request)
         } else if let Some(refusal) = self.refusal(&mut state, &request) {
             refusal
         } else if let Some(Fault::Answer(answer)) =
@@ -222,31 +230,30 @@ fn spoil(state: &mut State, request: &Received, mut answer: Answer) -> Answer {
     answer
 }
 
-impl Shared {
-    /// The token service.
-    fn token(&self, state: &mut State, request: &Received) -> Answer {
-        let form: BTreeMap<String, String> =
-            url::form_urlencoded::parse(&request.body).into_owned().collect();
-        let scopes: BTreeSet<String> = match state.access {
-            Access::Token(user, password)
-                if request.header("authorization") == Some(basic(user, password).as_str()) =>
-            {
-                request.query.get("scope").into_iter().flatten().cloned().collect()
-            }
-            Access::IdentityToken(token)
-                if form.get("refresh_token").map(String::as_str) == Some(token)
-                    && form.get("grant_type").map(String::as_str) == Some("refresh_token") =>
-            {
-                form["scope"].split(' ').map(str::to_owned).collect()
-            }
-            _ => return Answer::status(401).body(r#"{"details":"incorrect username or password"}"#),
-        };
-        state.counter += 1;
-        let token = format!("token-{}", state.counter);
-        state.tokens.insert(token.clone(), scopes);
-        Answer::status(200).body(json!({"token": token, "expires_in": 300}).to_string())
-    }
+/// The token service.
+fn token(state: &mut State, request: &Received) -> Answer {
+    let form: BTreeMap<String, String> = url::form_urlencoded::parse(&request.body).into_owned().collect();
+    let scopes: BTreeSet<String> = match state.access {
+        Access::Token(user, password)
+            if request.header("authorization") == Some(basic(user, password).as_str()) =>
+        {
+            request.query.get("scope").into_iter().flatten().cloned().collect()
+        }
+        Access::IdentityToken(token)
+            if form.get("refresh_token").map(String::as_str) == Some(token)
+                && form.get("grant_type").map(String::as_str) == Some("refresh_token") =>
+        {
+            form["scope"].split(' ').map(str::to_owned).collect()
+        }
+        _ => return Answer::status(401).body(r#"{"details":"incorrect username or password"}"#),
+    };
+    state.counter += 1;
+    let token = format!("token-{}", state.counter);
+    state.tokens.insert(token.clone(), scopes);
+    Answer::status(200).body(json!({"token": token, "expires_in": 300}).to_string())
+}
 
+impl Shared {
     /// The refusal of a request that may not be made.
     fn refusal(&self, state: &mut State, request: &Received) -> Option<Answer> {
         let authorization = request.header("authorization").unwrap_or_default();
@@ -259,7 +266,7 @@ impl Shared {
                 if scopes.is_some_and(|scopes| is_granted(scopes, request)) {
                     return None;
                 }
-                format!(r#"Bearer realm="http://{}/token",service="fake""#, self.address.lock().unwrap())
+                format!(r#"Bearer realm="http://{}/token",service="fake""#, self.address())
             }
         };
         let body = json!({"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]});
@@ -289,7 +296,7 @@ impl Shared {
             return error(404, "BLOB_UNKNOWN");
         };
         if state.redirects_blobs && request.method == "GET" {
-            let location = format!("http://{}/{digest}?X-Amz-Signature=s3cret", self.storage.lock().unwrap());
+            let location = format!("http://{}/{digest}?X-Amz-Signature=s3cret", self.storage());
             return Answer::status(307).header("Location", location);
         }
         let range = request.header("range").and_then(|range| range.strip_prefix("bytes="));
@@ -372,20 +379,16 @@ impl Shared {
 
     fn location(&self, state: &State, repository: &str, id: &str, nonce: &str) -> String {
         let path = format!("/v2/{repository}/blobs/uploads/{id}?_state={nonce}");
-        if state.has_absolute_locations {
-            format!("http://{}{path}", self.address.lock().unwrap())
-        } else {
-            path
-        }
+        if state.has_absolute_locations { format!("http://{}{path}", self.address()) } else { path }
     }
 }
 
 fn manifest(state: &mut State, request: &Received, repository: &str, name: &str) -> Answer {
     let key = (repository.to_owned(), name.to_owned());
     if request.method == "PUT" {
-        let document: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let blobs = document["layers"].as_array().into_iter().flatten().chain([&document["config"]]);
-        let digests = blobs.filter_map(|blob| blob["digest"].as_str()).map(|text| text.parse().unwrap());
+        let digests = blobs.filter_map(|blob| blob["digest"].as_str()).filter_map(|text| text.parse().ok());
         let missing: Vec<Digest> =
             digests.filter(|digest| !state.blobs.contains_key(&(repository.to_owned(), *digest))).collect();
         if !missing.is_empty() {
