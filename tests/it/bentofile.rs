@@ -42,9 +42,12 @@ fn valid_files_are_completed() {
         let project = project(&case);
         let loaded = bentofile::load(project.path(), None)
             .unwrap_or_else(|error| panic!("{}: {error}", case.display()));
-        let warnings: String =
-            loaded.warnings.iter().map(|warning| format!("# warning: {warning}\n")).collect();
-        assert_snapshot("valid", &case, &format!("{warnings}{}", loaded.bentofile.to_document().to_yaml()));
+        let mut completed = String::new();
+        for warning in &loaded.warnings {
+            completed.extend(["# warning: ", warning, "\n"]);
+        }
+        completed.push_str(&loaded.bentofile.to_document().to_yaml());
+        assert_snapshot("valid", &case, &completed);
     }
 }
 
