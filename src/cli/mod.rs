@@ -8,11 +8,13 @@ mod progress;
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::args::{Cli, CommonArgs};
 use self::printer::{Printer, Volume};
@@ -73,7 +75,12 @@ impl Session {
         let printer = Printer::new(volume, stdout_is_document);
         let interrupt = Interrupt::default();
         let context = Context::new(environment, Arc::new(TerminalReport::new(printer)), interrupt.clone())?;
-        context.runtime.spawn(raise_on_signal(interrupt));
+        // Taken before anything is said, so that whoever reads can already stop what they read about.
+        let signals = {
+            let _runtime = context.runtime.enter();
+            [SignalKind::interrupt(), SignalKind::terminate()].map(signal)
+        };
+        context.runtime.spawn(raise_on_signal(signals, interrupt));
         Ok(Self { context, printer })
     }
 }
@@ -89,11 +96,9 @@ fn volume(common: CommonArgs, environment: &Environment) -> Volume {
     }
 }
 
-async fn raise_on_signal(interrupt: Interrupt) {
-    use tokio::signal::unix::{SignalKind, signal};
+async fn raise_on_signal(signals: [io::Result<Signal>; 2], interrupt: Interrupt) {
     // Without handlers the signals end the process at once, which leaves staging files to be swept later.
-    let (Ok(mut first), Ok(mut second)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let [Ok(mut first), Ok(mut second)] = signals else {
         return;
     };
     tokio::select! {

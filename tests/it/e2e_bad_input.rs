@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::support::command::Command;
 use crate::support::context::TestContext;
-use crate::support::docker::DockerRegistry;
+use crate::support::docker_registry::DockerRegistry;
 use crate::support::image::Written;
 use crate::support::iris::IRIS;
 use crate::support::peers;
@@ -83,7 +83,7 @@ fn a_model_of_the_bentofile_that_is_not_in_the_store_is_named() {
 fn a_bento_that_is_not_in_the_store_is_named() {
     let context = TestContext::new();
     let command = context.ekiben(["containerize", "absent:v1", "--to", "oci:layout"]);
-    assert_refused(&context, command, INPUT, &["`absent:v1`", "ekiben list"]);
+    assert_refused(&context, command, INPUT, &["'absent:v1'", "ekiben list"]);
 }
 
 #[test]
@@ -125,20 +125,21 @@ fn a_registry_that_does_not_answer_is_named() {
 fn a_registry_that_lets_nobody_in_is_named_with_what_to_do() {
     let context = TestContext::with_shared_cache();
     context.build_iris();
-    let registry = DockerRegistry::closed();
-    let to = format!("docker://{}/iris:v1", registry.address());
-    let command = context.ekiben(["containerize", IRIS, "--to", &to]);
-    assert_refused(&context, command, SURROUNDINGS, &[registry.address(), "401"]);
-    let command = context.ekiben(["containerize", IRIS, "--base", &to, "--to", "oci:layout"]);
-    assert_refused(&context, command, SURROUNDINGS, &[registry.address(), "401"]);
+    let Some(registry) = DockerRegistry::secure() else { return };
+    let to = format!("docker://{}/iris:v1", registry.host());
+    for arguments in [&["--to", &to][..], &["--base", &to, "--to", "oci:layout"]] {
+        let command = context.ekiben(["containerize", IRIS].into_iter().chain(arguments.iter().copied()));
+        let command = command.env("SSL_CERT_FILE", registry.certificate());
+        assert_refused(&context, command, SURROUNDINGS, &[registry.host(), "401"]);
+    }
 }
 
 #[test]
 fn a_blob_of_a_registry_that_is_not_what_its_digest_says_is_named() {
     let context = TestContext::with_shared_cache();
     context.build_iris();
-    let registry = DockerRegistry::open();
-    let image = format!("docker://{}/iris:v1", registry.address());
+    let Some(registry) = DockerRegistry::plain() else { return };
+    let image = format!("docker://{}/iris:v1", registry.host());
     assert!(
         Written::by(context.ekiben(["containerize", IRIS, "--to", &image])).digest.starts_with("sha256:")
     );

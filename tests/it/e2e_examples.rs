@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use crate::support::containers::{PUBLISHED, make_networks};
 use crate::support::context::TestContext;
-use crate::support::docker::{DockerRegistry, Engine};
+use crate::support::docker_engine::DockerEngine;
+use crate::support::docker_registry::DockerRegistry;
 use crate::support::examples::execute;
 use crate::support::peers;
 use crate::support::sources::repository;
@@ -28,16 +30,20 @@ fn class_level_models() {
 #[test]
 fn from_project_to_container() {
     let context = TestContext::with_shared_cache();
-    let engine = Engine::shared();
-    let registry = DockerRegistry::open();
+    let (Some(engine), Some(registry)) = (DockerEngine::shared(), DockerRegistry::plain()) else { return };
+    make_networks(&engine);
     let page = repository().join("docs/examples/from-project-to-container.md");
     let text = fs::read_to_string(page).expect("the page is there");
-    // The page says 3000 as a reader would type it; on this machine that port may be taken.
+    // The page says 3000 and the default network, as a reader would; here the port may be taken, and the engine has
+    // no default network.
     let port = free_port().to_string();
-    let here = text.replace("127.0.0.1:3000:", &format!("127.0.0.1:{port}:"));
+    let text = text
+        .replace("127.0.0.1:3000:", &format!("127.0.0.1:{port}:"))
+        .replace("localhost:3000", &format!("localhost:{port}"))
+        .replace("docker run ", &format!("docker run --network {PUBLISHED} "));
     let copy = context.work().join("page.md");
-    fs::write(&copy, here.replace("localhost:3000", &format!("localhost:{port}"))).expect("a new file");
+    fs::write(&copy, text).expect("a new file");
     let shell = context.command(&peers::system("bash"));
-    let shell = shell.env("DOCKER_HOST", engine.host()).env("REGISTRY", registry.address());
+    let shell = shell.env("DOCKER_HOST", engine.host()).env("REGISTRY", registry.host());
     execute(&copy, &context.project("iris"), &shell);
 }

@@ -73,6 +73,24 @@ impl DockerRegistry {
         self.directory.path().join("ca.pem")
     }
 
+    /// Changes a byte in the middle of every stored blob that is larger than any manifest.
+    pub(crate) fn spoil_layers(&self) {
+        const LARGER_THAN_MANIFESTS: u64 = 1 << 20;
+        let mut spoiled = 0;
+        for entry in walkdir::WalkDir::new(self.directory.path().join("data")) {
+            let entry = entry.expect("the storage can be walked");
+            let size = entry.metadata().expect("the file is there").len();
+            if entry.file_type().is_file() && size > LARGER_THAN_MANIFESTS {
+                let mut bytes = fs::read(entry.path()).expect("a blob can be read");
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                fs::write(entry.path(), bytes).expect("a blob can be written");
+                spoiled += 1;
+            }
+        }
+        assert!(spoiled > 0, "the registry has no layer");
+    }
+
     /// How many uploads to a repository have begun and are not complete.
     pub(crate) fn open_uploads(&self, repository: &str) -> usize {
         let path = format!("data/docker/registry/v2/repositories/{repository}/_uploads");

@@ -2,6 +2,7 @@
 //! services that end with their handle.
 
 pub(crate) mod command;
+pub(crate) mod containers;
 pub(crate) mod context;
 pub(crate) mod cutting_proxy;
 pub(crate) mod debian_mirror;
