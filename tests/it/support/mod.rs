@@ -6,7 +6,6 @@ pub(crate) mod containers;
 pub(crate) mod context;
 pub(crate) mod cutting_proxy;
 pub(crate) mod debian_mirror;
-pub(crate) mod docker;
 pub(crate) mod docker_engine;
 pub(crate) mod docker_registry;
 pub(crate) mod examples;
