@@ -538,7 +538,6 @@ def test_probes_of_a_service_without_hooks(serve: Serve) -> None:
 
 
 def test_metrics_of_the_user_alone(serve: Serve) -> None:
-    pytest.importorskip("prometheus_client")
     front = serve(
         """
     from prometheus_client import Counter

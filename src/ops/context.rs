@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 
-use crate::build_time::{BuildTime, BuildTimeError};
+use crate::build_time::{BuildTime, BuildTimeError, item_time};
 use crate::debian::{AptGet, Archive, Watch};
 use crate::engine::EngineSettings;
 use crate::env::Environment;
@@ -88,7 +88,7 @@ impl Context {
 
     /// The time that something new in a store bears.
     pub fn now(&self) -> Result<Timestamp, ContextError> {
-        Ok(BuildTime::of_new_items(self.environment.text("SOURCE_DATE_EPOCH"))?)
+        Ok(item_time(self.environment.text("SOURCE_DATE_EPOCH"))?)
     }
 
     /// Who is told what happens, and who may stop it.

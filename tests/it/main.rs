@@ -1,5 +1,7 @@
 //! Integration tests: one binary, one module per subject. `tests/README.md` says how to write and run them.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod bentofile;
 mod debian;
 mod e2e_bad_input;

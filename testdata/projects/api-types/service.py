@@ -8,8 +8,10 @@ from bentoml.models import BentoModel
 from typing import Annotated, Literal, Optional, Union
 from bentoml.validators import Shape, DType
 
+
 class Item(BaseModel):
     """An item."""
+
     name: str
     size: int = 3
     tags: list[str] = []
@@ -17,9 +19,11 @@ class Item(BaseModel):
     kind: Literal["a", "b"] = "a"
     score: float = Field(0.5, ge=0, le=1, description="Score")
 
+
 class Result(BaseModel):
     ok: bool
     item: Item
+
 
 @bentoml.service(resources={"cpu": "200m"}, traffic={"timeout": 30})
 class Embedder:
@@ -27,9 +31,11 @@ class Embedder:
     def embed(self, text: str) -> list[float]:
         return []
 
+
 @bentoml.service(workers=2, labels={"owner": "me"}, envs=[{"name": "A", "value": "1"}])
 class MyClassifier:
     """Doc of classifier."""
+
     model = BentoModel("iris:latest")
     embedder = bentoml.depends(Embedder)
 
@@ -39,11 +45,24 @@ class MyClassifier:
         return x
 
     @bentoml.api(route="/v1/add")
-    def add(self, a: int, b: int = 1, c: t.Optional[float] = None, d: Union[int, str] = 3, e: dict[str, float] = {}, f: bool = False, g: t.Any = None, h=3, i: list = [1]) -> int:
+    def add(
+        self,
+        a: int,
+        b: int = 1,
+        c: t.Optional[float] = None,
+        d: Union[int, str] = 3,
+        e: dict[str, float] = {},
+        f: bool = False,
+        g: t.Any = None,
+        h=3,
+        i: list = [1],
+    ) -> int:
         return a
 
     @bentoml.api
-    def tens(self, x: Annotated[np.ndarray, Shape((1, 4)), DType("float32")], y: Literal["a", 1]) -> Annotated[np.ndarray, DType("int64")]:
+    def tens(
+        self, x: Annotated[np.ndarray, Shape((1, 4)), DType("float32")], y: Literal["a", 1]
+    ) -> Annotated[np.ndarray, DType("int64")]:
         return x
 
     @bentoml.api
@@ -63,18 +82,33 @@ class MyClassifier:
         return x
 
     @bentoml.api
-    async def stream(self, prompt: str = Field(description="the prompt", default="hi")) -> t.AsyncGenerator[str, None]:
+    async def stream(
+        self, prompt: str = Field(description="the prompt", default="hi")
+    ) -> t.AsyncGenerator[str, None]:
         yield ""
 
     @bentoml.task
     def job(self, n: int) -> None:
         pass
+
     @bentoml.api
     def kw(self, *args: int, **kwargs: t.Any):
         pass
+
     @bentoml.api
     def nothing(self) -> dict:
         pass
+
     @bentoml.api
-    def nd(self, x: "np.ndarray", y: t.List[np.ndarray], z: t.Dict[str, int], u: t.Tuple[int, str], v: tuple[int, ...], w: set[int], b: bytes, n: None = None) -> t.Dict[str, t.Any]:
+    def nd(
+        self,
+        x: "np.ndarray",
+        y: t.List[np.ndarray],
+        z: t.Dict[str, int],
+        u: t.Tuple[int, str],
+        v: tuple[int, ...],
+        w: set[int],
+        b: bytes,
+        n: None = None,
+    ) -> t.Dict[str, t.Any]:
         pass
