@@ -52,6 +52,11 @@ pub fn item_time(source_date_epoch: Option<&str>) -> Result<Timestamp, BuildTime
     }
 }
 
+/// Seconds since the epoch, now: by which signatures are judged, and nothing that is written.
+pub fn seconds_now() -> u64 {
+    Timestamp::now().as_second().unsigned_abs()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
