@@ -8,7 +8,6 @@ import shutil
 import time
 from pathlib import Path
 
-from engine import Engine
 from measure import (
     EKIBEN,
     PEERS,
@@ -22,6 +21,8 @@ from measure import (
     run,
     seconds,
 )
+
+from engine import Engine
 
 ROUNDS = 5
 # A cold build of upstream's takes half a minute.

@@ -27,14 +27,6 @@ impl BuildTime {
         time.map(Self).ok_or_else(|| BuildTimeError { value: value.to_owned() })
     }
 
-    /// The time that something new in a store bears: `SOURCE_DATE_EPOCH` where it is set, else now.
-    pub fn of_new_items(source_date_epoch: Option<&str>) -> Result<Timestamp, BuildTimeError> {
-        match source_date_epoch.filter(|value| !value.is_empty()) {
-            Some(value) => Self::new(Some(value)).map(|time| time.0),
-            None => Ok(Timestamp::now()),
-        }
-    }
-
     /// Seconds since the epoch, for tar headers.
     pub fn seconds(self) -> u64 {
         self.0.as_second().unsigned_abs()
@@ -58,6 +50,11 @@ pub fn item_time(source_date_epoch: Option<&str>) -> Result<Timestamp, BuildTime
         Some(_) => BuildTime::new(source_date_epoch).map(|time| time.0),
         None => Ok(Timestamp::now()),
     }
+}
+
+/// Seconds since the epoch, now: by which signatures are judged, and nothing that is written.
+pub fn seconds_now() -> u64 {
+    Timestamp::now().as_second().unsigned_abs()
 }
 
 #[cfg(test)]

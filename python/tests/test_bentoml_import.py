@@ -160,8 +160,6 @@ except ImportError as error:
 
 
 def test_every_name_of_the_table_loads() -> None:
-    pytest.importorskip("prometheus_client")
-    pytest.importorskip("sklearn")
     import ekiben
     from ekiben import exports
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+
 import bentoml
 import pytest
 from bentoml.exceptions import BentoMLException, NotFound
 
-datasets = pytest.importorskip("sklearn.datasets")
-linear_model = pytest.importorskip("sklearn.linear_model")
+datasets = importlib.import_module("sklearn.datasets")
+linear_model = importlib.import_module("sklearn.linear_model")
 
 
 @pytest.fixture

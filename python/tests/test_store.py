@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import fcntl
+import importlib
 import multiprocessing
 import os
 import re
@@ -210,7 +211,7 @@ def test_metadata() -> None:
 
 
 def test_metadata_from_pandas() -> None:
-    pd = pytest.importorskip("pandas")
+    pd = importlib.import_module("pandas")
     model = save(
         "m:1",
         metadata={

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import gc
-import json
 import time
 from pathlib import Path
 from typing import Any, Callable
 
-import bentoml
 import pytest
-import yaml
 from front import TIMEOUT, Front
 
 Serve = Callable[..., Front]
@@ -469,100 +466,6 @@ def test_http_responses_of_other_libraries_are_sent_as_they_are(serve: Serve) ->
     assert front.expect("end").header["error"] is None
 
 
-# streams
-
-STREAMS = """
-import asyncio, pathlib
-@bentoml.service
-class Svc:
-    @bentoml.api
-    def numbers(self, n: int, fail_at: int = -1) -> "t.Iterator[int]":
-        try:
-            for i in range(n):
-                if i == fail_at:
-                    raise ValueError("no more")
-                yield i
-        finally:
-            self.closed = True
-    @bentoml.api
-    async def later(self, n: int, fail_at: int = -1) -> "t.AsyncIterator[int]":
-        try:
-            for i in range(n):
-                if i == fail_at:
-                    raise ValueError("no more")
-                await asyncio.sleep(0)
-                yield i
-        finally:
-            self.closed = True
-    @bentoml.api
-    async def forever(self) -> "t.AsyncIterator[str]":
-        try:
-            while True:
-                yield "x" * 100_000
-        finally:
-            self.closed = True
-    @bentoml.api
-    def endless(self) -> "t.Iterator[str]":
-        try:
-            while True:
-                yield "x" * 100_000
-        finally:
-            self.closed = True
-    @bentoml.api
-    def given(self) -> "t.Iterator[str]":
-        return (letter for letter in "ab")
-    @bentoml.api
-    async def was_closed(self) -> bool:
-        return self.closed
-"""
-
-
-@pytest.mark.parametrize("endpoint", ["numbers", "later"])
-def test_streams(serve: Serve, endpoint: str) -> None:
-    front = serve("import typing as t" + STREAMS)
-    front.ready()
-    for n in (3, 0):
-        call_id = front.call(endpoint, {"n": n})
-        head = front.expect("stream").header
-        assert (head["id"], head["status"]) == (call_id, 200)
-        assert head["headers"] == [["content-type", "text/event-stream; charset=utf-8"]]
-        assert [bytes(front.expect("chunk").body) for _ in range(n)] == [b"0", b"1", b"2"][:n]
-        assert front.expect("end").header == {"type": "end", "id": call_id, "error": None}
-    # before the first item an error is an ordinary answer, afterwards it ends the stream
-    assert front.ask(endpoint, {"n": 3, "fail_at": 0})[0] == 500
-    call_id = front.call(endpoint, {"n": 3, "fail_at": 1})
-    assert [front.receive().type for _ in range(2)] == ["stream", "chunk"]
-    assert front.expect("end").header == {"type": "end", "id": call_id, "error": "ValueError: no more"}
-
-
-def test_a_function_may_return_a_generator(serve: Serve) -> None:
-    front = serve("import typing as t" + STREAMS)
-    endpoints = {entry["name"]: entry["is_stream"] for entry in front.ready()["endpoints"]}
-    assert endpoints == {
-        "numbers": True, "later": True, "forever": True, "endless": True, "given": False, "was_closed": False
-    }  # fmt: skip
-    front.call("given")
-    assert [front.receive().type for _ in range(4)] == ["stream", "chunk", "chunk", "end"]
-
-
-@pytest.mark.parametrize("endpoint", ["forever", "endless"])
-def test_a_slow_reader_holds_a_stream_up_and_cancel_ends_it(serve: Serve, endpoint: str) -> None:
-    front = serve("import typing as t" + STREAMS)
-    front.ready()
-    call_id = front.call(endpoint)
-    front.expect("stream")
-    # Read nothing for a while: the worker must not pile up what nobody takes.
-    time.sleep(0.5)
-    memory = Path(f"/proc/{front.process.pid}/status").read_text()
-    resident = next(int(line.split()[1]) for line in memory.splitlines() if line.startswith("VmRSS"))
-    assert resident < 200_000  # KiB; a second of unlimited items would be gigabytes
-    front.send({"type": "cancel", "id": call_id})
-    while (frame := front.receive()).type == "chunk":
-        pass
-    assert (frame.type, frame.header["id"], frame.header["error"]) == ("end", call_id, "the call was cancelled")
-    assert front.ask("was_closed")[2] == b"true"
-
-
 # cancelling
 
 
@@ -635,7 +538,6 @@ def test_probes_of_a_service_without_hooks(serve: Serve) -> None:
 
 
 def test_metrics_of_the_user_alone(serve: Serve) -> None:
-    pytest.importorskip("prometheus_client")
     front = serve(
         """
     from prometheus_client import Counter
@@ -700,61 +602,6 @@ def test_objects_made_at_start_are_frozen(serve: Serve) -> None:
     )
     front.ready()
     assert int(front.ask("frozen")[2]) > len(gc.get_objects()) // 10
-
-
-# bentos
-
-
-def write_bento(folder: Path, home: Path, model_in_bento: bool) -> None:
-    (folder / "src").mkdir(parents=True)
-    (folder / "src" / "service.py").write_text(
-        """
-import bentoml
-@bentoml.service
-class Svc:
-    newest = bentoml.models.BentoModel("m:latest")
-    @bentoml.api
-    def which(self) -> list:
-        context = bentoml.server_context
-        got = [str(bentoml.models.get(name).tag) for name in ("m:2", "other")]
-        return [str(self.newest.tag), got, self.newest.path, context.bento_name, context.bento_version]
-"""
-    )
-    data = {
-        "service": "service:Svc",
-        "name": "svc",
-        "version": "v1",
-        "models": [{"tag": "m:2", "alias": "other", "module": "", "creation_time": "2026-01-01T00:00:00+00:00"}],
-        "services": [{"name": "Svc", "models": [{"tag": "m:2", "module": ""}], "dependencies": []}],
-        "spec": 2,
-    }
-    (folder / "bento.yaml").write_text(yaml.safe_dump(data))
-    (folder / "models").mkdir()
-    if model_in_bento:
-        import shutil
-
-        shutil.copytree(home / "models", folder / "models", dirs_exist_ok=True)
-        for stale in ("1", "3"):
-            shutil.rmtree(folder / "models" / "m" / stale)
-
-
-@pytest.mark.parametrize("model_in_bento", [True, False])
-def test_a_bento_uses_the_models_it_was_built_with(
-    serve: Serve, tmp_path: Path, home: Path, model_in_bento: bool
-) -> None:
-    for version in ("1", "2", "3"):
-        with bentoml.models.create(f"m:{version}"):
-            pass
-    bento = tmp_path / "bento"
-    write_bento(bento, home, model_in_bento)
-    front = serve("", arguments=("--bento", str(bento)))
-    described = front.ready()
-    assert described["models"] == ["m:2"]
-    assert described["openapi"]["info"]["version"] == "v1"
-    assert described["import_string"] == "service:Svc"
-    store = (bento if model_in_bento else home) / "models"
-    answer = json.loads(front.ask("which")[2])
-    assert answer == ["m:2", ["m:2", "m:2"], str(store / "m" / "2"), "svc", "v1"]
 
 
 def test_a_bento_of_the_runner_model_is_refused(serve: Serve, tmp_path: Path) -> None:

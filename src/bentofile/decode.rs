@@ -144,7 +144,7 @@ impl<'a> Entry<'a> {
     pub(super) fn wrong_type(self, expected: &'static str) -> Error {
         Error::WrongType {
             place: self.place(),
-            key: if self.key.is_empty() { "the file".to_owned() } else { self.key.to_owned() },
+            key: if self.key.is_empty() { "bentofile".to_owned() } else { self.key.to_owned() },
             expected,
             found: self.node.describe(),
         }

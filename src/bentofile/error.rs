@@ -107,7 +107,7 @@ pub enum Reason {
     #[error("a version looks like `3.11`")]
     NotAVersion,
     /// No base for this Python.
-    #[error("is not supported for {distro}. Supported python versions are: {}", .supported.join(", "))]
+    #[error("it is not supported for {distro}. Supported python versions are: {}", .supported.join(", "))]
     UnsupportedPython {
         /// The distribution.
         distro: String,

@@ -2,7 +2,8 @@
 //!
 //! A file is taken when `include` matches it and neither `exclude`, nor the built-in list, nor a
 //! `.bentoignore` above it does. Patterns are those of `.gitignore` as the original reads them; in
-//! three corners that differs from the matcher used here, and [`Patterns`] makes up for it.
+//! a few corners that differs from the matcher used here, and [`Patterns`] makes up for it. One corner
+//! stays: `?` and `[…]` stand for one byte, so they do not match a letter outside of ASCII.
 
 use std::fs;
 use std::io;
@@ -98,6 +99,11 @@ impl Selector {
         self.walk(context, "", &mut Vec::new(), &mut selection)?;
         selection.files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(selection)
+    }
+
+    /// Whether a file is taken, as far as that does not depend on `.bentoignore` files.
+    pub fn includes(&self, path: &str) -> bool {
+        self.takes(path, &[])
     }
 
     fn walk(
@@ -234,50 +240,68 @@ pub(super) fn is_pattern(line: &str) -> bool {
     body != "!" && (trailing_backslashes.is_multiple_of(2) || body.len() != line.len())
 }
 
-/// A list of patterns in which the last match counts.
+/// A list of patterns in which the last match counts, whether it is the file itself that matches or
+/// a directory above it. The matcher used here would let the file's own matches go first, so each
+/// pattern is a matcher of its own.
 #[derive(Debug)]
 struct Patterns {
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+struct Rule {
     matcher: Gitignore,
-    has_exceptions: bool,
+    is_exception: bool,
 }
 
 impl Patterns {
     fn new<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut builder = GitignoreBuilder::new("");
-        let mut has_exceptions = false;
-        for line in lines {
-            let Some(line) = translate(line) else { continue };
-            has_exceptions |= line.starts_with('!');
-            // What the matcher cannot compile matches nothing, as an unclosed bracket does there.
-            let _ = builder.add_line(None, &line);
-        }
-        let matcher = builder.build().unwrap_or_else(|_| Gitignore::empty());
-        Self { matcher, has_exceptions }
+        Self { rules: lines.into_iter().filter_map(Rule::new).collect() }
     }
 
     fn matches(&self, path: &str, is_directory: bool) -> bool {
-        self.matcher.matched_path_or_any_parents(path, is_directory).is_ignore()
+        let last = self.rules.iter().rev().find(|rule| rule.matches(path, is_directory));
+        last.is_some_and(|rule| !rule.is_exception)
     }
 
     /// Whether everything below a directory is matched, and no exception can undo that.
     fn matches_all_below(&self, directory: &str) -> bool {
-        !self.has_exceptions && self.matches(directory, true)
+        !self.rules.iter().any(|rule| rule.is_exception) && self.matches(directory, true)
+    }
+}
+
+impl Rule {
+    fn new(line: &str) -> Option<Self> {
+        let (body, is_exception) = match line.strip_prefix('!') {
+            Some(body) => (body, true),
+            None => (line, false),
+        };
+        let mut builder = GitignoreBuilder::new("");
+        // What the matcher cannot compile matches nothing, as an unclosed bracket does there.
+        builder.add_line(None, &translate(body)?).ok()?;
+        Some(Self { matcher: builder.build().ok()?, is_exception })
+    }
+
+    /// Whether the path or a directory above it is matched; the root itself, whose path is empty,
+    /// does not count.
+    fn matches(&self, path: &str, is_directory: bool) -> bool {
+        let mut ancestors = Path::new(path).ancestors().filter(|path| !path.as_os_str().is_empty());
+        ancestors.next().is_some_and(|path| self.matcher.matched(path, is_directory).is_ignore())
+            || ancestors.any(|directory| self.matcher.matched(directory, true).is_ignore())
     }
 }
 
 /// Spells a pattern so that the matcher understands by it what the original does: braces are
-/// ordinary characters, `**/` alone means directories, and an unclosed bracket matches nothing.
-fn translate(line: &str) -> Option<String> {
-    let (exception, body) = match line.strip_prefix('!') {
-        Some(body) => ("!", body),
-        None => ("", line),
-    };
+/// ordinary characters, `**/` alone means directories, `a/**/` means all below `a`, and an unclosed
+/// bracket matches nothing.
+fn translate(body: &str) -> Option<String> {
     match body.trim_end() {
         "/" => return None,
-        "**/" => return Some(format!("{exception}*/")),
+        "**/" | "/**/" => return Some("*/".to_owned()),
         _ => {}
     }
-    let mut spelled = exception.to_owned();
+    let body = body.strip_suffix("/**/").map_or_else(|| body.to_owned(), |start| format!("{start}/**"));
+    let mut spelled = String::new();
     let mut rest = body.chars().peekable();
     while let Some(ch) = rest.next() {
         match ch {
@@ -403,7 +427,8 @@ mod tests {
     fn patterns_are_spelled_for_the_matcher() {
         assert_eq!(translate("*.{py,txt}").as_deref(), Some("*.\\{py,txt\\}"));
         assert_eq!(translate("[{]a").as_deref(), Some("[{]a"));
-        assert_eq!(translate("!**/").as_deref(), Some("!*/"));
+        assert_eq!(translate("**/").as_deref(), Some("*/"));
+        assert_eq!(translate("a/**/").as_deref(), Some("a/**"));
         assert_eq!(translate("a["), None);
         assert_eq!(translate("[]a]").as_deref(), Some("[]a]"));
         assert!(!is_pattern("a\\") && !is_pattern("!") && is_pattern("a\\\\") && is_pattern(""));

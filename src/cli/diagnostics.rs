@@ -237,9 +237,6 @@ fn containerize(error: &ContainerizeError) -> Option<Diagnosis> {
         ContainerizeError::NotDebian { .. } => {
             input("choose a base that has the packages, or a Debian one with `--base debian:SUITE`")
         }
-        ContainerizeError::NoAptGet => {
-            surroundings("choose a base image with `--base docker://REPOSITORY:TAG`")
-        }
     })
 }
 

@@ -16,6 +16,7 @@ use super::lock::LockedPackage;
 use super::openpgp::SignatureError;
 use super::request::Architecture;
 use super::sources::{self, Source};
+use crate::process;
 
 /// Settings that hold whatever the host's configuration says: no hooks, no other architectures, plain lists, no unsigned
 /// ones, and no cache of apt's own, which takes longer to make than ours. Run as root, apt would change to a user who cannot read the caller's directories.
@@ -218,7 +219,7 @@ fn download_error(stopped: Stopped, mirror: &str) -> Error {
     match stopped {
         Stopped::Interrupted(interrupted) => interrupted.into(),
         Stopped::Failed(error) => {
-            let url = super::command::without_credentials(mirror);
+            let url = process::without_credentials(mirror);
             Error::Unreachable { url, source: Box::new(error) }
         }
     }
@@ -238,5 +239,5 @@ fn unknown_suite(suite: &str, sources: &[Source]) -> Error {
 
 fn mirror_of(suite: &str, sources: &[Source]) -> String {
     let source = sources.iter().find(|source| source.archive == suite);
-    super::command::without_credentials(source.map_or("", |source| source.uri.trim_end_matches('/')))
+    process::without_credentials(source.map_or("", |source| source.uri.trim_end_matches('/')))
 }

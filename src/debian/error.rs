@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::command::CommandError;
 use super::openpgp::SignatureError;
+use crate::http::HttpError;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::tree::TreeError;
@@ -228,7 +229,9 @@ impl Error {
     /// Whether the same attempt may succeed a little later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { source, .. } => {
+                source.downcast_ref::<HttpError>().is_none_or(HttpError::is_transient)
+            }
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
             _ => false,
         }

@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use reqwest::header::RANGE;
-use reqwest::{Response, StatusCode};
 
 use super::archive::{
     ARCHIVE_KEYRING, Archive, DEFAULT_MIRROR, DEFAULT_SECURITY_MIRROR, Watch, archives, check_suite,
 };
-use super::command::without_credentials;
 use super::error::Error;
 use super::index;
 use super::lock::LockedPackage;
 use super::openpgp;
 use super::release::{self, Release};
 use super::request::Architecture;
+use crate::http::header::RANGE;
+use crate::http::{self, HttpError, Method, Response, StatusCode};
 use crate::oci::digest::Digest;
+use crate::process::without_credentials;
 use crate::report::{Interrupt, Progress};
 
 /// Most bytes of a release file; those of Debian have 150 kB.
@@ -34,8 +34,6 @@ const CONNECTIONS: usize = 6;
 const ATTEMPTS: u32 = 4;
 /// Wait before the second attempt; each further wait is four times as long.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
-/// Longest silence of a mirror.
-const SILENCE: Duration = Duration::from_mins(1);
 /// How often a wait looks whether the user asked to stop.
 const POLL: Duration = Duration::from_millis(50);
 /// The forms of package lists, best first.
@@ -47,7 +45,7 @@ const FORMS: [Form; 3] = [Form::Xz, Form::Gzip, Form::Plain];
 #[derive(Clone, Debug)]
 pub struct Mirror {
     /// The HTTP client, with the user's proxies and certificates.
-    pub client: reqwest::Client,
+    pub client: http::Client,
     /// The runtime that drives it.
     pub runtime: tokio::runtime::Handle,
     /// Where and how.
@@ -197,7 +195,7 @@ impl Mirror {
         let attempt = async || {
             let mut response = self.ask(url, 0, interrupt).await?;
             let mut bytes = Vec::new();
-            while let Some(chunk) = self.chunk(&mut response, url, interrupt).await? {
+            while let Some(chunk) = unless_interrupted(url, interrupt, response.chunk()).await? {
                 bytes.extend_from_slice(&chunk);
                 if bytes.len() as u64 > limit {
                     break;
@@ -225,7 +223,7 @@ impl Mirror {
                 file = File::create(path).map_err(Error::file("write", path))?;
                 done = 0;
             }
-            while let Some(chunk) = self.chunk(&mut response, url, interrupt).await? {
+            while let Some(chunk) = unless_interrupted(url, interrupt, response.chunk()).await? {
                 file.write_all(&chunk).map_err(Error::file("write", path))?;
                 done += chunk.len() as u64;
                 progress.advance(chunk.len() as u64);
@@ -240,42 +238,31 @@ impl Mirror {
     }
 
     async fn ask(&self, url: &str, from: u64, interrupt: &Interrupt) -> Result<Response, Error> {
-        let mut request = self.client.get(url);
+        let shown = without_credentials(url);
+        let parsed = url.parse().map_err(|_| Error::Document { subject: shown.clone(), what: "URL" })?;
+        let mut request = http::Request::new(Method::GET, parsed);
         if from > 0 {
-            request = request.header(RANGE, format!("bytes={from}-"));
+            request = request.header(RANGE, &format!("bytes={from}-"));
         }
-        let response = self.patiently(url, interrupt, request.send()).await?;
+        let response = unless_interrupted(url, interrupt, self.client.send(request)).await?;
         if response.status().is_success() {
             return Ok(response);
         }
-        Err(Error::Status { url: without_credentials(url), status: response.status().as_u16() })
+        Err(Error::Status { url: shown, status: response.status().as_u16() })
     }
+}
 
-    async fn chunk(
-        &self,
-        response: &mut Response,
-        url: &str,
-        interrupt: &Interrupt,
-    ) -> Result<Option<Bytes>, Error> {
-        self.patiently(url, interrupt, response.chunk()).await
-    }
-
-    /// Waits for an answer, but not for ever, and not when the user asks to stop.
-    async fn patiently<T>(
-        &self,
-        url: &str,
-        interrupt: &Interrupt,
-        answer: impl Future<Output = reqwest::Result<T>>,
-    ) -> Result<T, Error> {
-        let unreachable = |source| Error::Unreachable { url: without_credentials(url), source };
-        tokio::select! {
-            answer = answer => answer.map_err(|error| unreachable(Box::new(error.without_url()))),
-            interrupted = interruption(interrupt) => Err(interrupted),
-            () = tokio::time::sleep(SILENCE) => {
-                let silence = format!("it did not answer for {} seconds", SILENCE.as_secs());
-                Err(unreachable(silence.into()))
-            }
-        }
+/// Waits for an answer, but not when the user asks to stop.
+async fn unless_interrupted<T>(
+    url: &str,
+    interrupt: &Interrupt,
+    answer: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, Error> {
+    tokio::select! {
+        answer = answer => answer.map_err(|error| {
+            Error::Unreachable { url: without_credentials(url), source: Box::new(error) }
+        }),
+        interrupted = interruption(interrupt) => Err(interrupted),
     }
 }
 

@@ -61,7 +61,12 @@ impl Finder<'_, '_> {
         if !is_load(&name) || self.declared.contains(&call.range()) {
             return;
         }
-        let model = call.arguments.args.first().and_then(|model| self.folder.fold(scope, model).ok());
+        let argument = call.arguments.args.first();
+        if argument.is_some_and(is_attribute_of_self) {
+            // Most likely a model that is declared at class level.
+            return;
+        }
+        let model = argument.and_then(|model| self.folder.fold(scope, model).ok());
         self.loads.push(LateLoad {
             place: self.module.place(call),
             call: name,
@@ -100,6 +105,17 @@ impl<'p> Visitor<'p> for Finder<'_, 'p> {
             self.check(call);
         }
         walk_expr(self, expression);
+    }
+}
+
+/// `self.model`, `self.model.tag` and the like.
+fn is_attribute_of_self(expression: &Expr) -> bool {
+    match expression {
+        Expr::Attribute(attribute) => match &*attribute.value {
+            Expr::Name(name) => name.id.as_str() == "self",
+            owner => is_attribute_of_self(owner),
+        },
+        _ => false,
     }
 }
 

@@ -269,7 +269,7 @@ impl<'f, 'p> Describer<'f, 'p> {
         let schema = match short.as_str() {
             "Optional" => return self.union(scope, &[parts[0].clone(), none()], notes, depth),
             "Union" => return self.union(scope, &parts, notes, depth),
-            "Literal" => return self.literal(scope, &parts),
+            "Literal" => return self.literal(scope, generic),
             "list" | "List" | "Sequence" | "MutableSequence" | "Iterable" | "Collection" | "deque" => {
                 json!({"items": part(0), "type": "array"})
             }
@@ -312,7 +312,12 @@ impl<'f, 'p> Describer<'f, 'p> {
         }
     }
 
-    fn literal(&self, scope: Scope<'p>, parts: &[Expr]) -> Json {
+    fn literal(&self, scope: Scope<'p>, generic: &ExprSubscript) -> Json {
+        // Text in here is a value, not a type in quotes.
+        let parts = match &*generic.slice {
+            Expr::Tuple(tuple) => &tuple.elts[..],
+            single => std::slice::from_ref(single),
+        };
         let values: Result<Vec<_>, _> = parts.iter().map(|part| self.folder.fold(scope, part)).collect();
         values.map_or_else(|_| json!({}), |values| one_of(&values))
     }

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 
-use crate::build_time::{BuildTime, BuildTimeError};
-use crate::debian::{AptGet, Archive, Watch};
+use crate::build_time::{BuildTime, BuildTimeError, item_time};
+use crate::debian::{AptGet, Archive, Mirror, MirrorSettings, Watch};
 use crate::engine::EngineSettings;
 use crate::env::Environment;
 use crate::http::{ClientSettings, HttpError};
@@ -20,7 +20,7 @@ use crate::redact::Secret;
 use crate::registry::{self, Client, KeychainSettings};
 use crate::report::{Activity, Interrupt, Report};
 use crate::transport::Transports;
-use crate::{debian, http};
+use crate::{build_time, debian, http};
 
 /// The surroundings of an operation, made once by the command line.
 pub struct Context {
@@ -88,7 +88,7 @@ impl Context {
 
     /// The time that something new in a store bears.
     pub fn now(&self) -> Result<Timestamp, ContextError> {
-        Ok(BuildTime::of_new_items(self.environment.text("SOURCE_DATE_EPOCH"))?)
+        Ok(item_time(self.environment.text("SOURCE_DATE_EPOCH"))?)
     }
 
     /// Who is told what happens, and who may stop it.
@@ -110,10 +110,23 @@ impl Context {
         }
     }
 
-    /// Who has Debian packages: the host's `apt-get`.
-    pub fn debian_archive(&self) -> Option<Box<dyn Archive>> {
-        let state = self.cache.root().join("apt");
-        AptGet::find(self.variables(), state).map(|apt| Box::new(apt) as Box<dyn Archive>)
+    /// Who has Debian packages: the host's `apt-get`, which knows the user's mirrors and keys; where there is none,
+    /// Debian's own mirrors.
+    pub fn debian_archive(&self) -> Result<Box<dyn Archive>, HttpError> {
+        if let Some(apt) = AptGet::find(self.variables(), self.cache.root().join("apt")) {
+            return Ok(Box::new(apt));
+        }
+        Ok(Box::new(Mirror {
+            client: self.http()?,
+            runtime: self.runtime.handle().clone(),
+            settings: MirrorSettings::debian(build_time::seconds_now()),
+        }))
+    }
+
+    /// The client of everything that is spoken to over HTTP.
+    fn http(&self) -> Result<http::Client, HttpError> {
+        let extra_roots = self.environment.path("SSL_CERT_FILE").into_iter().collect();
+        http::Client::new(&ClientSettings { extra_roots, ..ClientSettings::default() })
     }
 
     /// What is kept of Debian packages.
@@ -134,13 +147,11 @@ impl Context {
             home: environment.path("HOME"),
             search_path: environment.path("PATH").map(PathBuf::into_os_string),
         };
-        let extra_roots = environment.path("SSL_CERT_FILE").into_iter().collect();
-        let http = http::Client::new(&ClientSettings { extra_roots, ..ClientSettings::default() })?;
         let settings =
             registry::Settings { keychain, ..registry::Settings::new(self.cache.root().to_owned()) };
         Ok(Transports {
             runtime: self.runtime.handle().clone(),
-            registries: Client::new(http, settings),
+            registries: Client::new(self.http()?, settings),
             engine: EngineSettings {
                 host: environment.text("DOCKER_HOST").map(str::to_owned),
                 runtime_directory: environment.path("XDG_RUNTIME_DIR"),

@@ -22,7 +22,7 @@ use crate::fs::StagedFile;
 use crate::oci::blob::{Blob, FileBlob};
 use crate::oci::compress::{Compression, copy};
 use crate::oci::digest::{DiffId, Digest};
-use crate::oci::image::{Image, diff_ids};
+use crate::oci::image::{Image, ImageError, diff_ids};
 use crate::oci::json::canonical;
 use crate::oci::layer::Layer;
 use crate::oci::platform::Platform;
@@ -82,8 +82,13 @@ fn docker_image(members: &Members, image: &DockerImage) -> Result<Image, Transpo
     let explain = |source| TransportError::Image { subject: subject.clone(), source };
     let config = members.document(&image.config)?;
     let document = manifest::parse(&subject, "image configuration", &config)?;
+    let diff_ids = diff_ids(&document).map_err(explain)?;
+    if image.layers.len() != diff_ids.len() {
+        let (layers, diff_ids) = (image.layers.len(), diff_ids.len());
+        return Err(explain(ImageError::LayerCount { layers, diff_ids }));
+    }
     let mut layers = Vec::new();
-    for (name, diff_id) in image.layers.iter().zip(diff_ids(&document).map_err(explain)?) {
+    for (name, diff_id) in image.layers.iter().zip(diff_ids) {
         let not_found = || TransportError::NotFound { place: subject.clone(), name: Some(name.clone()) };
         layers.push(docker_layer(members.get(name).ok_or_else(not_found)?, diff_id)?);
     }

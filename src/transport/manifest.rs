@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use oci_spec::image::{ImageIndex, ImageManifest};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
 use super::error::TransportError;
 use crate::oci::blob::Blob;
 use crate::oci::compress::Compression;
 use crate::oci::digest::Digest;
-use crate::oci::image::{Image, diff_ids};
+use crate::oci::image::{Image, ImageError, diff_ids};
 use crate::oci::layer::Layer;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Repository;
@@ -34,22 +34,26 @@ pub(crate) fn digest_of(subject: &str, digest: &oci_spec::image::Digest) -> Resu
     Digest::try_from(digest).map_err(explain)
 }
 
-/// Chooses the entry of an index that fits the platform, the first where several do.
+/// Chooses the entry of an index that fits the platform: the one that names the same variant, else the first.
 pub(crate) fn choose(subject: &str, index: &ImageIndex, wanted: &Platform) -> Result<Digest, TransportError> {
-    let mut offered = Vec::new();
-    for entry in index.manifests() {
-        let Some(platform) = entry.platform() else { continue };
-        let platform = Platform {
+    let platform = |entry: &Descriptor| {
+        entry.platform().as_ref().map(|platform| Platform {
             os: platform.os().to_string(),
             architecture: platform.architecture().to_string(),
             variant: platform.variant().clone(),
-        };
-        if wanted.accepts(&platform) {
-            return digest_of(subject, entry.digest());
-        }
-        offered.push(platform.to_string());
+        })
+    };
+    let offers = index.manifests().iter().filter_map(|entry| Some((platform(entry)?, entry)));
+    let offers: Vec<_> = offers.collect();
+    let exact = offers.iter().find(|(offered, _)| offered == wanted);
+    match exact.or_else(|| offers.iter().find(|(offered, _)| wanted.accepts(offered))) {
+        Some((_, entry)) => digest_of(subject, entry.digest()),
+        None => Err(TransportError::Platform {
+            subject: subject.to_owned(),
+            wanted: wanted.clone(),
+            offered: offers.iter().map(|(offered, _)| offered.to_string()).collect(),
+        }),
     }
-    Err(TransportError::Platform { subject: subject.to_owned(), wanted: wanted.clone(), offered })
 }
 
 /// Makes an image of a manifest and its configuration. Layers keep their bytes; Docker's media types become OCI's,
@@ -64,6 +68,10 @@ pub(crate) fn image(
     let explain = |source| TransportError::Image { subject: subject.to_owned(), source };
     let document = parse(subject, "image configuration", &config)?;
     let diff_ids = diff_ids(&document).map_err(explain)?;
+    let (count, diff_id_count) = (manifest.layers().len(), diff_ids.len());
+    if count != diff_id_count {
+        return Err(explain(ImageError::LayerCount { layers: count, diff_ids: diff_id_count }));
+    }
     let mut layers = Vec::new();
     for (descriptor, diff_id) in manifest.layers().iter().zip(diff_ids) {
         let stated = descriptor.media_type().to_string();
@@ -83,4 +91,41 @@ pub(crate) fn image(
         });
     }
     Image::from_parts(config, layers).map_err(explain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_layer_without_diff_id_is_not_dropped() {
+        let layer = json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "size": 1,
+            "digest": Digest::of(b"x")});
+        let manifest = json!({"schemaVersion": 2, "config": layer, "layers": [layer, layer]});
+        let config = json!({"architecture": "amd64", "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [Digest::of(b"x")]}});
+        let manifest = serde_json::from_value(manifest).unwrap();
+        let config = Bytes::from(config.to_string());
+        let blob = |_, _| -> Result<Arc<dyn Blob>, TransportError> { panic!("nothing is read") };
+        let error = image("test", &manifest, config, None, blob).unwrap_err();
+        assert!(
+            matches!(error, TransportError::Image { source: ImageError::LayerCount { .. }, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_exact_variant_is_preferred() {
+        let entry = |variant: &str| {
+            json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 1,
+                "digest": Digest::of(variant.as_bytes()),
+                "platform": {"os": "linux", "architecture": "arm", "variant": variant}})
+        };
+        let index = json!({"schemaVersion": 2, "manifests": [entry("v6"), entry("v7")]});
+        let index = serde_json::from_value(index).unwrap();
+        let chosen = |platform: &str| choose("test", &index, &platform.parse().unwrap()).unwrap();
+        assert_eq!(chosen("linux/arm/v7"), Digest::of(b"v7"));
+        assert_eq!(chosen("linux/arm"), Digest::of(b"v6"));
+    }
 }

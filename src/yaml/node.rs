@@ -5,8 +5,9 @@
 
 use std::fmt;
 
+use base64::Engine as _;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_yaml::{DuplicateKeyPolicy, Spanned};
+use serde_yaml::{DuplicateKeyPolicy, NonFiniteFloatPolicy, Spanned};
 
 use super::Value;
 use super::plain::{self, Plain};
@@ -100,6 +101,7 @@ pub fn read(source: &str) -> Result<Node, ReadError> {
     let options = serde_yaml::options! {
         duplicate_keys: DuplicateKeyPolicy::Error,
         ignore_binary_tag_for_string: true,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         with_snippet: false,
     };
     let raw: Spanned<Raw> =
@@ -208,6 +210,7 @@ impl<'de> Visitor<'de> for RawVisitor {
 fn raw_node(source: &str, raw: Spanned<Raw>) -> Node {
     let at = position(raw.referenced).unwrap_or(Position { line: 1, column: 1 });
     let kind = match raw.value {
+        Raw::Scalar(Value::Text(text)) if is_binary(source, raw.defined) => Kind::Scalar(binary(text)),
         Raw::Scalar(value) => Kind::Scalar(scalar(spelling(source, raw.defined), value)),
         Raw::List(items) => Kind::List(items.into_iter().map(|item| raw_node(source, item)).collect()),
         Raw::Map(entries) => Kind::Map(
@@ -225,6 +228,20 @@ fn spelling(source: &str, at: serde_yaml::Location) -> Option<&str> {
     let start = usize::try_from(at.span().byte_offset()?).ok()?;
     let length = usize::try_from(at.span().byte_len()?).ok()?;
     source.get(start..start.checked_add(length)?)
+}
+
+/// Whether a scalar is tagged as bytes.
+fn is_binary(source: &str, at: serde_yaml::Location) -> bool {
+    let start = at.span().byte_offset().and_then(|start| usize::try_from(start).ok());
+    let before = start.and_then(|start| source.get(..start)).unwrap_or_default();
+    before.trim_end().trim_end_matches(['|', '-']).trim_end().ends_with("!!binary")
+}
+
+/// Bytes; text that is no base64 stays text.
+fn binary(text: String) -> Scalar {
+    let encoded: String = text.split_whitespace().collect();
+    let value = base64::engine::general_purpose::STANDARD.decode(encoded);
+    Scalar { value: value.map_or_else(|_| Value::Text(text.clone()), Value::Bytes), text }
 }
 
 /// Applies the rules of `PyYAML` to what the parser found.

@@ -12,6 +12,7 @@ use ekiben::debian::{
     Architecture, Bytecode, Cache, DebError, Error, Expiry, Freshness, Lock, Mirror, MirrorSettings, Options,
     Request, Root, SignatureError, User, UsrLayout, Watch, assemble, installed, resolve,
 };
+use ekiben::http::{Client, ClientSettings};
 use ekiben::oci::blob::Blob;
 use ekiben::oci::tar::VirtualTar;
 use ekiben::oci::tree::{Content, EntryKind, Tree};
@@ -46,8 +47,6 @@ struct Context {
 
 impl Context {
     fn new() -> Self {
-        // Another test of this binary may have done it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
             directory: tempfile::tempdir().unwrap(),
             runtime: tokio::runtime::Builder::new_multi_thread()
@@ -62,7 +61,7 @@ impl Context {
 
     fn mirror(&self, server: &Server, key: &Key) -> Mirror {
         Mirror {
-            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            client: Client::new(&ClientSettings::default()).unwrap(),
             runtime: self.runtime.handle().clone(),
             settings: MirrorSettings {
                 archive: server.url(),

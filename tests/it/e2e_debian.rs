@@ -12,6 +12,7 @@ use ekiben::debian::{
     ARCHIVE_KEYRING, AptGet, Architecture, Archive, Bytecode, Cache, Error, Expiry, Freshness, Lock, Mirror,
     MirrorSettings, Options, Packages, Request, Root, User, Watch, assemble, resolve,
 };
+use ekiben::http::{Client, ClientSettings};
 use ekiben::oci::blob::Blob;
 use ekiben::oci::digest::Digest;
 use ekiben::oci::tar::VirtualTar;
@@ -72,7 +73,6 @@ fn tar(lock: &Lock, packages: &Packages, scratch: &Path, watch: Watch<'_>) -> Ve
 
 #[test]
 fn debians_own_packages_become_a_base_whose_python_runs() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let interrupt = Interrupt::default();
@@ -88,7 +88,7 @@ fn debians_own_packages_become_a_base_whose_python_runs() {
     let server = Server::start(site(&at("apt"), &lock, &packages));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mirror = Mirror {
-        client: reqwest::Client::builder().no_proxy().build().unwrap(),
+        client: Client::new(&ClientSettings::default()).unwrap(),
         runtime: runtime.handle().clone(),
         settings: MirrorSettings {
             archive: server.url(),

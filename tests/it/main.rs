@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod bentofile;
 mod debian;
 mod e2e_bad_input;
+mod e2e_bentofile;
+mod e2e_build;
 mod e2e_debian;
 mod e2e_engine;
 mod e2e_examples;
@@ -13,6 +16,7 @@ mod e2e_interrupts;
 mod e2e_registry;
 mod e2e_reproducible;
 mod e2e_serve;
+mod e2e_store;
 mod house;
 mod layering;
 mod pydeps_index;
@@ -23,4 +27,5 @@ mod serve;
 mod serve_faults;
 mod serve_http;
 mod serve_shutdown;
+mod store;
 mod support;

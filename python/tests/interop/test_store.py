@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -35,8 +36,8 @@ def upstream(home: Path, code: str) -> Any:
 
 @pytest.fixture
 def classifier() -> Any:
-    datasets = pytest.importorskip("sklearn.datasets")
-    linear_model = pytest.importorskip("sklearn.linear_model")
+    datasets = importlib.import_module("sklearn.datasets")
+    linear_model = importlib.import_module("sklearn.linear_model")
     return linear_model.LogisticRegression(max_iter=500).fit(*datasets.load_iris(return_X_y=True))
 
 
@@ -88,7 +89,6 @@ with bentoml.models.create("plain:v1") as plain:
     open(plain.path_of("f"), "w").write("x")
 answer = classifier.predict({SAMPLE!r}).tolist()""",
     )
-    pytest.importorskip("sklearn")
     assert [str(model.tag) for model in bentoml.models.list()] == ["iris:v1", "plain:v1"]
     model = bentoml.models.get("iris")
     assert (model.info.labels, model.info.metadata, model.custom_objects) == ({"owner": "x"}, {"acc": 0.9}, {"n": [1]})

@@ -12,23 +12,11 @@ use crate::oci::compress::Compression;
 use crate::oci::platform::Platform;
 use crate::ops::build::{Outcome, Settings, Surroundings, build};
 use crate::ops::containerize as image;
-use crate::store::Home;
 
 pub(super) fn run(args: &BuildArgs, environment: Environment) -> Result<ExitCode, CommandError> {
     let session = Session::new(args.common, args.output != BuildOutput::Default, environment)?;
     let Session { context, printer } = &session;
-    let variables = context.environment.iter();
-    let variables =
-        variables.filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())));
-    let surroundings = Surroundings {
-        home: Home::open(&context.home)?,
-        environment: variables.collect(),
-        python: context.python_host(),
-        now: context.now()?,
-        report: context.report.as_ref(),
-        interrupt: &context.interrupt,
-    };
-    let outcome = build(&settings(args), &surroundings)?;
+    let outcome = build(&settings(args), &Surroundings::of(context)?)?;
     match args.output {
         BuildOutput::Default => printer.summary(&summary(&outcome, args.containerize)),
         BuildOutput::Tag => printer.data(&format!("__tag__:{}\n", outcome.tag)),

@@ -165,7 +165,7 @@ fn lock(
     settings: &Settings,
     context: &Context,
 ) -> Result<Lock, ContainerizeError> {
-    let archive = context.debian_archive().ok_or(ContainerizeError::NoAptGet)?;
+    let archive = context.debian_archive()?;
     let freshness = if settings.refresh { Freshness::Current } else { Freshness::Known };
     let cache = context.debian_cache();
     Ok(debian::resolve(request, freshness, archive.as_ref(), &cache, context.watch())?)

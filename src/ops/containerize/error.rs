@@ -70,10 +70,7 @@ pub enum ContainerizeError {
         /// The packages.
         packages: Vec<String>,
     },
-    /// There is nobody who has Debian packages.
-    #[error("cannot get Debian packages: there is no `apt-get` on this machine")]
-    NoAptGet,
-    /// The client of registries cannot be made.
+    /// The client of registries and mirrors cannot be made.
     #[error(transparent)]
     Http(#[from] HttpError),
     /// Something about the inputs of the image.

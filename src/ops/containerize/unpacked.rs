@@ -30,7 +30,7 @@ pub(super) fn own_root() -> Root {
 
 /// Fetches the packages of a lock and unpacks them.
 pub(super) fn unpack(lock: &Lock, root: Root, context: &Context) -> Result<Unpacked, ContainerizeError> {
-    let archive = context.debian_archive().ok_or(ContainerizeError::NoAptGet)?;
+    let archive = context.debian_archive()?;
     let packages = context.debian_cache().fetch(lock, archive.as_ref(), context.watch())?;
     let scratch = context.cache.scratch()?;
     let bytecode = matches!(root, Root::Own { .. }).then(Bytecode::default);
