@@ -104,8 +104,16 @@ pub(super) fn text(error: &(dyn Error + 'static), diagnosis: &Diagnosis) -> Stri
     text
 }
 
+/// An error and its causes, those inside of I/O errors included: these name only the causes of what they carry.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+    std::iter::successors(Some(error), |error| cause(*error))
+}
+
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(carried) => Some(carried),
+        None => error.source(),
+    }
 }
 
 fn is_interrupt(error: &(dyn Error + 'static)) -> bool {
@@ -297,7 +305,7 @@ fn registry(error: &RegistryError) -> Diagnosis {
             input("mend the Docker configuration, or log in again with `docker login`")
         }
         E::DigestMismatch { .. } | E::SizeMismatch { .. } => surroundings(
-            "the registry, or something between it and here, changes the bytes: try another mirror",
+            "the registry, or something between it and here, gives other bytes than their digest says: push the image again, or try a mirror",
         ),
         E::TooManyRequests { .. } => surroundings("wait a little, or log in for a higher limit"),
         E::Cache { .. } => file_system(error),
@@ -375,7 +383,10 @@ fn resolve(error: &ResolveError) -> Diagnosis {
         ResolveError::NoServer { .. } | ResolveError::BadServer { .. } => {
             surroundings("install `ekiben-serve` beside `ekiben`: `cargo build --release` makes both")
         }
-        ResolveError::File(_) | ResolveError::Base { .. } => file_system(error),
+        ResolveError::Base { source, .. } => {
+            chain(source).find_map(explain).unwrap_or_else(|| file_system(error))
+        }
+        ResolveError::File(_) => file_system(error),
     }
 }
 
