@@ -178,7 +178,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // Best effort: what stays is swept by the next process.
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = remove_tree(&self.path);
         let _ = fs::remove_file(self.lock.path());
     }
 }
@@ -193,10 +193,23 @@ fn sweep(parent: &Path) {
         }
         let Ok(lock) = File::options().write(true).open(&path) else { continue };
         if lock.try_lock().is_ok() {
-            let _ = fs::remove_dir_all(path.with_extension(""));
+            let _ = remove_tree(&path.with_extension(""));
             let _ = fs::remove_file(&path);
         }
     }
+}
+
+/// Removes a tree, also one with directories that its owner may not write.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    if fs::remove_dir_all(path).is_ok() {
+        return Ok(());
+    }
+    for entry in walkdir::WalkDir::new(path).into_iter().flatten() {
+        if entry.file_type().is_dir() {
+            let _ = fs::set_permissions(entry.path(), permissions(0o700));
+        }
+    }
+    fs::remove_dir_all(path)
 }
 
 /// Takes the lock file at `path`, waiting for whoever has it; the lock ends with the returned file.
@@ -252,7 +265,9 @@ mod tests {
         let killed = directory.path().join(".ekiben-staging-killed");
         fs::create_dir(&killed).unwrap();
         fs::write(directory.path().join(".ekiben-staging-killed.lock"), b"").unwrap();
-        fs::write(killed.join("half"), b"").unwrap();
+        fs::create_dir(killed.join("deep")).unwrap();
+        fs::write(killed.join("deep/half"), b"").unwrap();
+        fs::set_permissions(killed.join("deep"), permissions(0o500)).unwrap();
         let next = Scratch::inside(directory.path()).unwrap();
         assert!(living.path().is_dir() && next.path().is_dir() && !killed.exists());
         drop((living, next));

@@ -1,16 +1,16 @@
 //! The directory that keeps locks, trees and tools between runs.
 //!
-//! Entries appear by renaming finished work into place, so readers need no lock. Work in progress is held by
-//! a file lock, which the system drops with its process: what nobody holds is left over and swept.
+//! Entries appear by renaming finished work into place, so readers need no lock.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::error::Error;
+use crate::fs::{FsError, Scratch};
 
 /// Layout version of the cache; older layouts are not read.
 const LAYOUT: &str = "python-1";
@@ -56,73 +56,13 @@ impl Cache {
     }
 
     /// Starts work in progress, and removes what ended processes left.
-    pub(super) fn stage(&self) -> Result<Staging, Error> {
-        let directory = self.directory("staging")?;
-        sweep(&directory);
-        loop {
-            let lock = tempfile::Builder::new()
-                .prefix("work-")
-                .suffix(".lock")
-                .tempfile_in(&directory)
-                .map_err(Error::file("create file in", &directory))?;
-            lock.as_file().lock().map_err(Error::file("lock", lock.path()))?;
-            // A sweep between creation and lock may have removed it.
-            if !lock.path().exists() {
-                continue;
-            }
-            let path = lock.path().with_extension("");
-            fs::create_dir(&path).map_err(Error::file("create directory", &path))?;
-            return Ok(Staging { path, _lock: lock });
-        }
+    pub(super) fn stage(&self) -> Result<Scratch, Error> {
+        Scratch::inside(&self.root.join("staging")).map_err(|FsError { action, path, source }| Error::File {
+            action,
+            path,
+            source,
+        })
     }
-}
-
-/// Work in progress; removed when dropped.
-#[derive(Debug)]
-pub(super) struct Staging {
-    path: PathBuf,
-    _lock: tempfile::NamedTempFile,
-}
-
-impl Staging {
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // Best effort: what stays is swept by the next run.
-        let _ = remove_tree(&self.path);
-    }
-}
-
-/// Removes the work of processes that ended without removing it.
-fn sweep(directory: &Path) {
-    let Ok(entries) = fs::read_dir(directory) else { return };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path.extension().is_none_or(|extension| extension != "lock") {
-            continue;
-        }
-        let Ok(file) = File::options().write(true).open(&path) else { continue };
-        if file.try_lock().is_ok() {
-            let _ = remove_tree(&path.with_extension(""));
-            let _ = fs::remove_file(&path);
-        }
-    }
-}
-
-/// Removes a tree, also one with directories that its owner may not write.
-fn remove_tree(path: &Path) -> io::Result<()> {
-    if fs::remove_dir_all(path).is_ok() {
-        return Ok(());
-    }
-    for entry in walkdir::WalkDir::new(path).into_iter().flatten() {
-        if entry.file_type().is_dir() {
-            let _ = fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o700));
-        }
-    }
-    fs::remove_dir_all(path)
 }
 
 /// Makes one key of several texts, none of which can run into the next.
@@ -159,25 +99,6 @@ mod tests {
         assert_ne!(key(["ab", "c"]), key(["a", "bc"]));
         assert_eq!(key(["a"]).len(), 64);
         assert_eq!(hex(&[0, 0x9f, 255]), "009fff");
-    }
-
-    #[test]
-    fn left_work_is_swept_and_held_work_is_not() {
-        let directory = tempfile::tempdir().unwrap();
-        let cache = Cache::new(directory.path());
-        let held = cache.stage().unwrap();
-        let staging = cache.directory("staging").unwrap();
-        let left = staging.join("work-left");
-        fs::create_dir_all(left.join("deep")).unwrap();
-        fs::write(left.join("deep/file"), "x").unwrap();
-        fs::set_permissions(left.join("deep"), fs::Permissions::from_mode(0o500)).unwrap();
-        fs::write(staging.join("work-left.lock"), "").unwrap();
-        let other = cache.stage().unwrap();
-        assert!(!left.exists());
-        assert!(held.path().is_dir());
-        let path = other.path().to_owned();
-        drop(other);
-        assert!(!path.exists());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Host;
 use super::bytecode::{self, Job};
-use super::cache::{Cache, Staging, key};
+use super::cache::{Cache, key};
 use super::error::{Error, Warning};
 use super::index::IndexOptions;
 use super::interpreter::Interpreter;
@@ -24,6 +24,7 @@ use super::split::{Claims, split, whole};
 use super::target::Target;
 use super::uv::{Uv, explain};
 use super::venv::VENV;
+use crate::fs::Scratch;
 
 /// Version of how trees are made; part of every key. Raise it when the same wheel gives other bytes.
 const NORMALIZER: &str = "tree-1";
@@ -238,7 +239,7 @@ impl Installer<'_> {
     }
 
     /// Installs one package where no other can touch its files.
-    fn make_alone(&self, staging: &Staging, index: usize, package: &LockedPackage) -> Result<Making, Error> {
+    fn make_alone(&self, staging: &Scratch, index: usize, package: &LockedPackage) -> Result<Making, Error> {
         let prefix = staging.path().join(format!("alone-{index}"));
         self.run_uv(&[package], &prefix, staging)?;
         let claims = whole(&prefix, package)?;
@@ -247,7 +248,7 @@ impl Installer<'_> {
         self.assemble(staging, index, package, &prefix, &claims)?.ok_or_else(missing)
     }
 
-    fn run_uv(&self, packages: &[&LockedPackage], prefix: &Path, staging: &Staging) -> Result<(), Error> {
+    fn run_uv(&self, packages: &[&LockedPackage], prefix: &Path, staging: &Scratch) -> Result<(), Error> {
         let uv = Uv::obtain(self.host)?;
         let env = LockedEnv { packages: packages.iter().map(|package| (*package).clone()).collect() };
         let lock = staging.path().join("pylock.toml");
@@ -276,7 +277,7 @@ impl Installer<'_> {
     /// Makes the tree without bytecode; `None` when another distribution overwrote a file of it.
     fn assemble(
         &self,
-        staging: &Staging,
+        staging: &Scratch,
         index: usize,
         package: &LockedPackage,
         prefix: &Path,
@@ -328,7 +329,7 @@ impl Installer<'_> {
     /// Moves a finished tree into the cache.
     fn finish(
         &self,
-        staging: &Staging,
+        staging: &Scratch,
         index: usize,
         package: &LockedPackage,
         making: Making,
