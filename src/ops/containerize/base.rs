@@ -165,6 +165,7 @@ fn lock(
     settings: &Settings,
     context: &Context,
 ) -> Result<Lock, ContainerizeError> {
+    context.report.stage(&format!("Resolving Debian packages of {}", request.suite));
     let archive = context.debian_archive()?;
     let freshness = if settings.refresh { Freshness::Current } else { Freshness::Known };
     let cache = context.debian_cache();
