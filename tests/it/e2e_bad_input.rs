@@ -144,14 +144,14 @@ fn a_blob_of_a_registry_that_is_not_what_its_digest_says_is_named() {
         Written::by(context.ekiben(["containerize", IRIS, "--to", &image])).digest.starts_with("sha256:")
     );
     registry.spoil_layers();
-    let own_cache = context.work().join("cache");
-    fs::create_dir(&own_cache).expect("the directory is there");
+    // One that has none of the blobs yet.
+    let own_cache = context.own_cache();
     let command = context.ekiben(["containerize", IRIS, "--base", &image, "--to", "oci:layout"]);
     assert_refused(
         &context,
         command.env("EKIBEN_CACHE_DIR", &own_cache),
         SURROUNDINGS,
-        &["sha256:", "digest"],
+        &[registry.host(), "is said to be `sha256:", "try another mirror"],
     );
 }
 

@@ -54,7 +54,19 @@ fn ctrl_c_stops_each_stage_of_a_cold_containerize() {
     context.build_iris();
     fs::create_dir(context.work().join("out")).expect("the directory is there");
     let containerize = context.ekiben(["containerize", IRIS, "--to", "oci-archive:out/iris.tar"]);
-    for stage in ["Building OCI-compliant image", "Resolving Debian packages", "Installing"] {
+    let stages = [
+        "Building OCI-compliant image",
+        "package lists of bookworm",
+        "packages of bookworm",
+        "unpacking",
+        "bytecode of the standard library",
+        "Installing",
+        "pack base",
+        "pack python package",
+        "pack runtime",
+        "Writing the image",
+    ];
+    for stage in stages {
         interrupt_at(stage, &containerize);
         assert_no_remains(&context);
     }
