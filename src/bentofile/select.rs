@@ -84,7 +84,7 @@ struct LocalRules {
 }
 
 impl Selector {
-    /// Prepares the rules; every pattern has passed [`is_pattern`].
+    /// Prepares the rules; every pattern has passed `is_pattern`.
     pub fn new(include: &[String], exclude: &[String]) -> Self {
         Self {
             include: Patterns::new(include.iter().map(String::as_str)),

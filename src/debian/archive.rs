@@ -22,7 +22,7 @@ pub trait Archive: Send + Sync {
     fn identity(&self, suite: &str) -> Result<String, Error>;
 
     /// Gets the package lists of a suite, its updates and security fixes, verifies them, and gives them in the kept
-    /// form of [`Index`](super::index::Index).
+    /// form of `Index`.
     fn update(&self, suite: &str, architecture: Architecture, watch: Watch<'_>) -> Result<String, Error>;
 
     /// Gets packages of a suite into `directory`, each named [`LockedPackage::cache_name`]; the caller verifies them.
