@@ -305,7 +305,7 @@ fn registry(error: &RegistryError) -> Diagnosis {
             input("mend the Docker configuration, or log in again with `docker login`")
         }
         E::DigestMismatch { .. } | E::SizeMismatch { .. } => surroundings(
-            "the registry, or something between it and here, gives other bytes than their digest says: push the image again, or try a mirror",
+            "the registry, or something between it and here, gives other bytes than their digest says: try another mirror, or push the image again",
         ),
         E::TooManyRequests { .. } => surroundings("wait a little, or log in for a higher limit"),
         E::Cache { .. } => file_system(error),
