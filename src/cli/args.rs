@@ -7,7 +7,6 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use crate::oci::compress::Compression;
 use crate::oci::platform::Platform;
 use crate::serve::ServeArgs;
-use crate::transport::TransportName;
 
 /// Packs BentoML services into container images, and serves them.
 #[derive(Debug, Parser)]
@@ -130,10 +129,10 @@ pub(super) struct ContainerizeArgs {
     /// Where to write the image; may be repeated [`docker://REGISTRY/REPOSITORY:TAG`, `docker-daemon:NAME:TAG`,
     /// `oci:DIRECTORY`, `oci-archive:FILE`, `docker-archive:FILE`]. The local engine by default, or a file where none answers
     #[arg(long = "to", value_name = "DESTINATION")]
-    pub(super) to: Vec<TransportName>,
+    pub(super) to: Vec<String>,
     /// The base image, instead of the bento's own [also debian:SUITE and scratch]
     #[arg(long, value_name = "SOURCE")]
-    pub(super) base: Option<TransportName>,
+    pub(super) base: Option<String>,
     /// Platform of the image
     #[arg(long, value_name = "OS/ARCHITECTURE")]
     pub(super) platform: Option<Platform>,

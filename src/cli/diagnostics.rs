@@ -22,7 +22,7 @@ use crate::report::Interrupted;
 use crate::resolve::ResolveError;
 use crate::store;
 use crate::tag;
-use crate::transport::TransportError;
+use crate::transport::{SCHEMES, TransportError};
 
 /// Whose matter an error is, as the exit status says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +149,8 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
         file_system(error)
     } else if error.is::<CommandError>() {
         command()
+    } else if let Some(UsageError::Transport(_)) = error.downcast_ref::<UsageError>() {
+        diagnosis(Kind::CommandLine, &format!("images are named with one of {}", SCHEMES.join(", ")))
     } else if error.is::<UsageError>() {
         diagnosis(Kind::CommandLine, "run `ekiben containerize --help` to see what there is")
     } else if error.is::<tag::Error>() {
@@ -168,9 +170,12 @@ fn build(error: &BuildError) -> Option<Diagnosis> {
         BuildError::Unresolved { .. } => {
             input("write the value as a literal, or list the model under `models:` in the bentofile")
         }
+        BuildError::ServiceLeftOut { .. } => input("mend `include` and `exclude` in the bentofile"),
+        BuildError::Thread(_) => surroundings(""),
         BuildError::Unsupported { key } => input(&format!("take `{key}` out of the bentofile")),
         BuildError::MissingModel { query, .. } => input(&format!(
-            "run `ekiben models list` to see what is stored; save it from Python, or with `ekiben models create {query} --from DIR`"
+            "run `ekiben models list` to see what is stored; save it from Python, or with `ekiben models create {} --from DIR`",
+            if query.wants_latest() { query.name().to_owned() } else { query.to_string() }
         )),
         BuildError::Python(error) => python(error),
         BuildError::Store(error) => store(error),
@@ -239,6 +244,9 @@ fn containerize(error: &ContainerizeError) -> Option<Diagnosis> {
         ContainerizeError::ModelRegistry { .. } => input(
             "keep the model in the model store with `ekiben models create`, and declare it as `BentoModel`",
         ),
+        ContainerizeError::BaseImage { .. } => {
+            input("mend `docker.base_image` in the bentofile, and build again")
+        }
         ContainerizeError::ImageTag { .. } => {
             diagnosis(Kind::CommandLine, "name it with `--image-tag NAME:TAG`")
         }
@@ -262,6 +270,7 @@ fn transport(error: &TransportError) -> Option<Diagnosis> {
         TransportError::Unsupported { .. } => {
             diagnosis(Kind::CommandLine, "run `ekiben containerize --help` to see the destinations")
         }
+        TransportError::Blob { .. } if file_system(error).hint.is_some() => file_system(error),
         TransportError::DigestMismatch { .. } | TransportError::Blob { .. } => {
             surroundings("the bytes changed on their way or on disk: fetch or build them again")
         }
@@ -380,7 +389,10 @@ fn resolve(error: &ResolveError) -> Diagnosis {
         ResolveError::Musl { .. } => {
             input("choose a base with glibc, such as `debian:bookworm` or `python:3.11-slim`")
         }
-        ResolveError::NoServer { .. } | ResolveError::BadServer { .. } => {
+        ResolveError::BadServer { .. } => surroundings(
+            "put a static `ekiben-serve-ARCHITECTURE` for that platform beside `ekiben`, or choose another `--platform`",
+        ),
+        ResolveError::NoServer { .. } => {
             surroundings("install `ekiben-serve` beside `ekiben`: `cargo build --release` makes both")
         }
         ResolveError::Base { source, .. } => {

@@ -78,7 +78,9 @@ impl Session {
         // Taken before anything is said, so that whoever reads can already stop what they read about.
         let signals = {
             let _runtime = context.runtime.enter();
-            [SignalKind::interrupt(), SignalKind::terminate()].map(signal)
+            // A closed terminal hangs up: that is a wish to stop like the others.
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()]
+                .map(signal)
         };
         context.runtime.spawn(raise_on_signal(signals, interrupt));
         Ok(Self { context, printer })
@@ -96,14 +98,16 @@ fn volume(common: CommonArgs, environment: &Environment) -> Volume {
     }
 }
 
-async fn raise_on_signal(signals: [io::Result<Signal>; 2], interrupt: Interrupt) {
+async fn raise_on_signal(signals: [io::Result<Signal>; 4], interrupt: Interrupt) {
     // Without handlers the signals end the process at once, which leaves staging files to be swept later.
-    let [Ok(mut first), Ok(mut second)] = signals else {
+    let [Ok(mut interrupted), Ok(mut terminated), Ok(mut hung_up), Ok(mut quitted)] = signals else {
         return;
     };
     tokio::select! {
-        _ = first.recv() => {}
-        _ = second.recv() => {}
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+        _ = hung_up.recv() => {}
+        _ = quitted.recv() => {}
     }
     interrupt.raise();
 }

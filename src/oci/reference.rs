@@ -83,7 +83,7 @@ impl FromStr for Reference {
     type Err = ParseReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ParseReferenceError> {
-        let refuse = |reason| ParseReferenceError { text: text.to_owned(), reason };
+        let refuse = |reason| ParseReferenceError { text: without_credentials(text), reason };
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (
                 rest,
@@ -122,6 +122,17 @@ fn split_registry(name: &str) -> (String, String) {
         }
         Some(_) => (DEFAULT_REGISTRY.to_owned(), name.to_owned()),
         None => (DEFAULT_REGISTRY.to_owned(), format!("library/{name}")),
+    }
+}
+
+/// A text that should have been a reference, as it may be shown: what stands before an `@` may be user and password.
+pub fn without_credentials(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((before, after)) if !after.starts_with("sha256:") => {
+            let scheme = before.find("://").map_or("", |end| &before[..end + "://".len()]);
+            format!("{scheme}****@{after}")
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -169,6 +180,16 @@ mod tests {
         let digest = Digest::of(b"x");
         let reference: Reference = format!("reg.example/a@{digest}").parse().unwrap();
         assert_eq!((reference.tag.clone(), reference.manifest_name()), (None, digest.to_string()));
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        for text in ["u:hunter2@reg.example:5000/x:1", "docker://u:hunter2@reg.example/x", "a@b:hunter2@c"] {
+            assert!(!without_credentials(text).contains("hunter2"), "{text}");
+            assert!(!text.parse::<Reference>().unwrap_err().to_string().contains("hunter2"), "{text}");
+        }
+        let digest = format!("reg.example/a:1@{}", Digest::of(b"x"));
+        assert_eq!(without_credentials(&digest), digest);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use self::error::BuildError;
 use self::pin::Pinned;
 use self::requirements::PythonPackages;
 use super::Context;
-use crate::bentofile::{self, Bentofile, Loaded, Selector};
+use crate::bentofile::{self, Bentofile, Loaded, Selection, Selector};
 use crate::build_time::item_time;
 use crate::discover::{self, Discovery, LateLoad};
 use crate::pydeps::Host;
@@ -29,6 +29,9 @@ use crate::store::{
 };
 use crate::tag::{Tag, snake_case};
 use crate::yaml::{self, Value};
+
+/// Stack of the thread that reads the source: a nesting that Python's own parser accepts needs a part of this.
+const DISCOVERY_STACK: usize = 256 << 20;
 
 /// What is to be built, as the command line says it.
 #[derive(Clone, Debug, Default)]
@@ -132,6 +135,7 @@ pub fn build(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Out
     surroundings.interrupt.check()?;
     let resolved = Resolved { bentofile, discovery, pinned, tag, packages };
     let selection = select(&resolved.bentofile, &settings.context)?;
+    check_service_is_selected(&resolved, &selection)?;
     warnings.extend(selection.warnings.iter().cloned());
     let bento = stage::write(&resolved, settings, &selection, surroundings)?;
     for warning in &warnings {
@@ -186,7 +190,25 @@ fn discover(
         is_src_layout: bentofile.python.is_src_layout,
         environment: &surroundings.environment,
     };
-    Ok(discover::discover(&request)?)
+    // Deeply nested source is walked by recursion, as deep as its parser allows.
+    let walk = || discover::discover(&request);
+    std::thread::scope(|scope| {
+        let walker = std::thread::Builder::new().stack_size(DISCOVERY_STACK).spawn_scoped(scope, walk);
+        let walker = walker.map_err(BuildError::Thread)?;
+        Ok(walker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
+    })
+}
+
+/// A bento without the module of its own service could be built and never served.
+fn check_service_is_selected(resolved: &Resolved, selection: &Selection) -> Result<(), BuildError> {
+    let module = resolved.discovery.target.split(':').next().unwrap_or_default().replace('.', "/");
+    let prefix = if resolved.bentofile.python.is_src_layout { "src/" } else { "" };
+    let files = [format!("{prefix}{module}.py"), format!("{prefix}{module}/__init__.py")];
+    if selection.files.iter().any(|file| files.contains(&file.path)) {
+        return Ok(());
+    }
+    let [path, _] = files;
+    Err(BuildError::ServiceLeftOut { path })
 }
 
 /// What would have to run in the image or belongs to the older kind of bentos.

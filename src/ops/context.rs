@@ -170,7 +170,10 @@ impl Context {
 pub(super) fn bentoml_home(environment: &Environment) -> Result<PathBuf, ContextError> {
     let no_home = || ContextError::NoHome { purpose: "the model store", variable: "BENTOML_HOME" };
     match environment.text("BENTOML_HOME") {
-        Some(home) => Ok(PathBuf::from(expand(home, environment))),
+        Some(home) => {
+            let path = PathBuf::from(expand(home, environment));
+            Ok(std::path::absolute(&path).unwrap_or(path))
+        }
         None => environment.path("HOME").map(|home| home.join("bentoml")).ok_or_else(no_home),
     }
 }

@@ -47,8 +47,14 @@ pub fn write(
     }
     let staged = StagedDirectory::beside(path)?;
     let receipt = fill(staged.path(), path, names, image, report, interrupt)?;
-    staged.publish()?;
-    Ok(receipt)
+    match staged.publish() {
+        // Another process made the layout meanwhile: the image is added to that one.
+        Err(_) if path.join(MARKER).exists() => {
+            let _lock = fs::lock(&path.join(".lock"))?;
+            fill(path, path, names, image, report, interrupt)
+        }
+        published => Ok(published.map(|()| receipt)?),
+    }
 }
 
 /// Writes everything into `directory`, of which people will know as `path`.
@@ -108,7 +114,11 @@ fn write_blob(
     hasher.flush().map_err(explain)?;
     let ((actual, _), file) = hasher.finish();
     if actual != digest {
-        return Err(TransportError::DigestMismatch { subject: format!("{blob:?}"), stated: digest, actual });
+        return Err(TransportError::DigestMismatch {
+            subject: "a blob of the image".to_owned(),
+            stated: digest,
+            actual,
+        });
     }
     file.publish()?;
     Ok(true)

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::oci::reference::{ParseReferenceError, Reference};
+use crate::oci::reference::{ParseReferenceError, Reference, without_credentials};
 
 /// A place that an image can be read from or written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,13 +84,14 @@ impl FromStr for TransportName {
         if text == "scratch" {
             return Ok(Self::Scratch);
         }
-        let unknown = || ParseNameError::Scheme { text: text.to_owned() };
+        let unknown = || ParseNameError::Scheme { text: without_credentials(text) };
         let (scheme, rest) = text.split_once(':').ok_or_else(unknown)?;
         let image = |name: &str| {
-            name.parse().map_err(|source| ParseNameError::Reference { text: text.to_owned(), source })
+            name.parse()
+                .map_err(|source| ParseNameError::Reference { text: without_credentials(text), source })
         };
         let filled = |wanted| match rest.trim_start_matches("//") {
-            "" => Err(ParseNameError::Empty { text: text.to_owned(), wanted }),
+            "" => Err(ParseNameError::Empty { text: without_credentials(text), wanted }),
             _ => Ok(rest),
         };
         match scheme {

@@ -64,6 +64,44 @@ fn a_value_of_the_wrong_type_is_named_with_its_place() {
 }
 
 #[test]
+fn rules_that_leave_the_service_out_are_refused() {
+    let context = TestContext::new();
+    let command = build(&context, "service: service:Plain\ninclude: [\"*.txt\"]\n", SERVICE);
+    assert_refused(&context, command, INPUT, &["leaves out `service.py`", "`include`"]);
+}
+
+#[test]
+fn passwords_reach_neither_the_bento_nor_an_error() {
+    let context = TestContext::new();
+    let bentofile = "service: service:Plain\nname: plain\npython:\n  lock_packages: false\n  \
+        extra_index_url: https://user:hunter2@127.0.0.1:9/simple\n  \
+        packages: [\"attrs @ https://user:hunter2@127.0.0.1:9/attrs.whl\"]\n";
+    let built = build(&context, bentofile, SERVICE).arg("--version").arg("v1").run();
+    assert!(!built.stdout.contains("hunter2"), "{}", built.stdout);
+    let bento = context.bentoml_home().join("bentos/plain/v1");
+    for path in files(&bento) {
+        let bytes = fs::read(bento.join(&path)).expect("it was listed");
+        assert!(!String::from_utf8_lossy(&bytes).contains("hunter2"), "{path}");
+    }
+    for (option, name) in
+        [("--to", "docker://u:hunter2@127.0.0.1:9/x"), ("--base", "https://u:hunter2@127.0.0.1:9/x")]
+    {
+        let command =
+            context.ekiben(["containerize", "plain:v1", option, name]).status(2).stderr("****@127.0.0.1:9");
+        let output = command.run();
+        assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn deep_nesting_in_the_source_is_no_crash() {
+    let context = TestContext::new();
+    let service = format!("{SERVICE}\n\nDEEP = {}\n", vec!["1"; 20_000].join("+"));
+    let command = build(&context, "service: service:Plain\nname: deep\n", &service);
+    assert!(command.arg("--version").arg("v1").run().stdout.contains("deep:v1"));
+}
+
+#[test]
 fn a_model_that_is_not_in_the_store_is_named_with_the_line_that_wants_it() {
     let context = TestContext::new();
     let service = "import bentoml\nfrom bentoml.models import BentoModel\n\n\n@bentoml.service\nclass Plain:\n    \

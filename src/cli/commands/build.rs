@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use super::super::args::{BuildArgs, BuildOutput};
 use super::super::progress::human_size;
 use super::super::{CommandError, Session};
@@ -17,26 +19,43 @@ pub(super) fn run(args: &BuildArgs, environment: Environment) -> Result<ExitCode
     let session = Session::new(args.common, args.output != BuildOutput::Default, environment)?;
     let Session { context, printer } = &session;
     let outcome = build(&settings(args), &Surroundings::of(context)?)?;
-    match args.output {
-        BuildOutput::Default => printer.summary(&summary(&outcome, args.containerize)),
-        BuildOutput::Tag => printer.data(&format!("__tag__:{}\n", outcome.tag)),
-        BuildOutput::Json => printer.data(&document::json(&outcome)),
-        BuildOutput::Yaml => printer.data(&document::yaml(&outcome)),
+    if args.output == BuildOutput::Default {
+        printer.summary(&summary(&outcome, args.containerize));
     }
-    if args.containerize {
-        let settings = image::Settings {
-            bento: outcome.tag.into(),
-            image_tags: Vec::new(),
-            destinations: Vec::new(),
-            base: None,
-            platform: Platform::host(),
-            compression: Compression::Gzip,
-            refresh: false,
-        };
-        let written = image::containerize(&settings, context)?;
-        printer.summary(&containerize::summary(&written, &settings));
+    let image = args.containerize.then(|| image_settings(&outcome));
+    let written = image.as_ref().map(|settings| image::containerize(settings, context)).transpose()?;
+    match args.output {
+        BuildOutput::Default => {
+            if let Some((written, settings)) = written.as_ref().zip(image.as_ref()) {
+                printer.summary(&containerize::summary(written, settings));
+            }
+        }
+        BuildOutput::Tag => printer.data(&format!("__tag__:{}\n", outcome.tag)),
+        BuildOutput::Json => printer.data(&document::json(&BuildDocument { outcome, image: written })),
+        BuildOutput::Yaml => printer.data(&document::yaml(&BuildDocument { outcome, image: written })),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was built, and what was written of it.
+#[derive(Serialize)]
+struct BuildDocument {
+    #[serde(flatten)]
+    outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<image::Outcome>,
+}
+
+fn image_settings(outcome: &Outcome) -> image::Settings {
+    image::Settings {
+        bento: outcome.tag.clone().into(),
+        image_tags: Vec::new(),
+        destinations: Vec::new(),
+        base: None,
+        platform: Platform::host(),
+        compression: Compression::Gzip,
+        refresh: false,
+    }
 }
 
 /// The project is a directory; anything else names the service of the working directory, as the original tool has it.

@@ -11,9 +11,9 @@ use super::document;
 use crate::env::Environment;
 use crate::oci::compress::Compression;
 use crate::oci::platform::{ParsePlatformError, Platform};
-use crate::oci::reference::{ParseReferenceError, Reference};
+use crate::oci::reference::{ParseReferenceError, Reference, without_credentials};
 use crate::ops::containerize::{Outcome, Settings, containerize};
-use crate::transport::TransportName;
+use crate::transport::{ParseNameError, TransportName};
 
 /// The backends of the original tool, which run a builder: what ekiben does itself.
 const BUILDERS: [&str; 6] = ["docker", "buildx", "podman", "buildah", "nerdctl", "buildctl"];
@@ -38,6 +38,9 @@ pub(in crate::cli) enum UsageError {
         #[source]
         source: ParseReferenceError,
     },
+    /// The source or destination is none.
+    #[error(transparent)]
+    Transport(#[from] ParseNameError),
     /// The platform given with `--opt` is none.
     #[error(transparent)]
     Platform(#[from] ParsePlatformError),
@@ -66,14 +69,22 @@ pub(super) fn settings(args: &ContainerizeArgs, session: &Session) -> Result<Set
         warn("`--enable-features` has no effect: ekiben serves without optional features");
     }
     let parse = |text: &String| {
-        text.parse::<Reference>().map_err(|source| UsageError::ImageTag { text: text.clone(), source })
+        text.parse::<Reference>()
+            .map_err(|source| UsageError::ImageTag { text: without_credentials(text), source })
     };
     let options = Options::parse(&args.opts, &warn)?;
+    let base = args.base.as_ref().map(|name| name.parse::<TransportName>()).transpose();
+    let base = base.map_err(UsageError::from)?;
     Ok(Settings {
         bento: args.bento.parse()?,
         image_tags: args.image_tags.iter().map(parse).collect::<Result<_, _>>()?,
-        destinations: args.to.clone(),
-        base: args.base.clone(),
+        destinations: args
+            .to
+            .iter()
+            .map(|name| name.parse())
+            .collect::<Result<_, ParseNameError>>()
+            .map_err(UsageError::from)?,
+        base,
         platform: args.platform.clone().or(options.platform).unwrap_or_else(Platform::host),
         compression: args.compression,
         refresh: args.refresh || options.refresh,

@@ -24,6 +24,15 @@ pub enum BuildError {
     /// The project's files cannot be selected.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// The rules leave out the file that the service is in.
+    #[error("`include`, `exclude` or a `.bentoignore` leaves out `{path}`, which the service is in")]
+    ServiceLeftOut {
+        /// The file.
+        path: String,
+    },
+    /// The system gives no thread.
+    #[error("cannot start a thread to read the source with")]
+    Thread(#[source] io::Error),
     /// Something in the source cannot be known without running it.
     #[error("{}", Lines(.found))]
     Unresolved {

@@ -4,6 +4,7 @@ use super::error::BuildError;
 use super::{Settings, Surroundings};
 use crate::bentofile::{Bentofile, Python};
 use crate::ops::image_requirements::{for_our_images, names_original_tool};
+use crate::process::without_credentials;
 use crate::pydeps::{
     self, Architecture, IndexOptions, LockRequest, LockedEnv, PythonVersion, Requirements, Target,
 };
@@ -85,7 +86,7 @@ fn wanted(requirements: &Requirements, has_default_index: bool) -> String {
     if !requirements.lines.iter().any(|line| names_original_tool(line)) {
         lines.push(format!("bentoml=={FORMAT_VERSION}"));
     }
-    lines.join("\n") + "\n"
+    without_credentials(&lines.join("\n")) + "\n"
 }
 
 /// `requirements.txt`: the lock as text, with the original tool among the packages.
@@ -98,7 +99,7 @@ fn pinned(locked: &LockedEnv, index: &IndexOptions, own_pin: Option<String>, set
     packages.sort();
     let hosts = index.trusted_hosts.iter().map(|host| format!("--trusted-host {host}"));
     let lines: Vec<String> = hosts.chain(options).chain(packages).collect();
-    lines.join("\n") + "\n"
+    without_credentials(&lines.join("\n")) + "\n"
 }
 
 /// The platform that wheels are chosen for: an image platform, or one of uv's names for Linux.

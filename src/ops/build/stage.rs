@@ -10,6 +10,7 @@ use super::{Resolved, Settings, Surroundings, image, info, readme};
 use crate::bentofile::{BENTOFILE, Description, SelectedFile, Selection};
 use crate::discover;
 use crate::oci::digest::Digest;
+use crate::process::without_credentials;
 use crate::report::Interrupt;
 use crate::store::{Bento, ImageInfo, copy_file};
 use crate::yaml::Value;
@@ -66,14 +67,24 @@ fn write_sources(
     if normalised.docker.base_image.is_none() {
         normalised.docker.distro.get_or_insert_with(|| "debian".to_owned());
     }
-    tree.file(&format!("{SOURCES}/{BENTOFILE}"), normalised.to_document().to_yaml().as_bytes())?;
+    let text = without_credentials(&normalised.to_document().to_yaml());
+    tree.file(&format!("{SOURCES}/{BENTOFILE}"), text.as_bytes())?;
     for file in &selection.files {
         interrupt.check()?;
+        // A bentofile with a password in it is not copied: the normalised one, which has none, stays.
+        if file.path == BENTOFILE && has_credentials(&file.source) {
+            continue;
+        }
         let is_moved = resolved.bentofile.python.is_src_layout;
         let path = file.path.strip_prefix("src/").filter(|_| is_moved).unwrap_or(&file.path);
         tree.copy(&format!("{SOURCES}/{path}"), file)?;
     }
     Ok(())
+}
+
+/// Whether a text file has user and password in a URL.
+fn has_credentials(path: &Path) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| without_credentials(&text) != text)
 }
 
 fn readme_text(resolved: &Resolved, settings: &Settings) -> Result<Vec<u8>, BuildError> {

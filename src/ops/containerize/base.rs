@@ -6,6 +6,7 @@ use super::{Context, Settings};
 use crate::debian::{self, Freshness, Installed, Lock};
 use crate::oci::config::env_value;
 use crate::oci::image::Image;
+use crate::oci::reference::without_credentials;
 use crate::plan;
 use crate::pydeps::Interpreter;
 use crate::resolve::base::BaseFacts;
@@ -76,7 +77,7 @@ fn choose(described: &ImageInfo) -> Result<TransportName, ContainerizeError> {
     if let Ok(name) = text.parse() {
         return Ok(name);
     }
-    let explain = |source| ContainerizeError::ImageTag { text: text.to_owned(), source };
+    let explain = |source| ContainerizeError::BaseImage { text: without_credentials(text), source };
     Ok(TransportName::Registry(text.parse().map_err(explain)?))
 }
 
@@ -87,9 +88,12 @@ fn assemble(
     context: &Context,
 ) -> Result<Base, ContainerizeError> {
     let title = format!("debian:{suite}");
-    let others = debian::python_of_suite(suite);
-    if others != Some(python) {
-        let others = others.map(str::to_owned).into_iter().collect();
+    let Some(other) = debian::python_of_suite(suite) else {
+        let mirror = debian::DEFAULT_MIRROR.to_owned();
+        return Err(debian::Error::UnknownSuite { suite: suite.to_owned(), mirror }.into());
+    };
+    if other != python {
+        let others = vec![other.to_owned()];
         return Err(crate::resolve::ResolveError::NoPython {
             base: title,
             wanted: python.to_owned(),

@@ -62,6 +62,15 @@ pub enum ContainerizeError {
         #[source]
         source: ParseReferenceError,
     },
+    /// The bento names a base that is no image.
+    #[error("`{text}` cannot be the name of a base image")]
+    BaseImage {
+        /// The name.
+        text: String,
+        /// Why.
+        #[source]
+        source: ParseReferenceError,
+    },
     /// Debian packages cannot be added to the base.
     #[error("cannot add the system packages {} to `{base}`, which is not a Debian image", .packages.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))]
     NotDebian {
