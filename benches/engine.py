@@ -51,6 +51,8 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
+        # A network namespace of the engine's that stays mounted after it.
+        subprocess.run(["umount", str(self.place / "exec/netns/default")], capture_output=True)
         shutil.rmtree(self.place)
 
     def docker(self, *arguments: str | Path) -> str:

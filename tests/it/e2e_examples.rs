@@ -2,14 +2,12 @@
 
 use std::fs;
 
-use crate::support::containers::{PUBLISHED, make_networks};
 use crate::support::context::TestContext;
 use crate::support::docker_engine::DockerEngine;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::examples::execute;
 use crate::support::peers;
 use crate::support::sources::repository;
-use crate::support::web::free_port;
 
 fn execute_example(name: &str) {
     let context = TestContext::with_shared_cache();
@@ -31,18 +29,12 @@ fn class_level_models() {
 fn from_project_to_container() {
     let context = TestContext::with_shared_cache();
     let (Some(engine), Some(registry)) = (DockerEngine::shared(), DockerRegistry::plain()) else { return };
-    make_networks(&engine);
     let page = repository().join("docs/examples/from-project-to-container.md");
     let text = fs::read_to_string(page).expect("the page is there");
-    // The page says 3000 and the default network, as a reader would; here the port may be taken, and the engine has
-    // no default network.
-    let port = free_port().to_string();
-    let text = text
-        .replace("127.0.0.1:3000:", &format!("127.0.0.1:{port}:"))
-        .replace("localhost:3000", &format!("localhost:{port}"))
-        .replace("docker run ", &format!("docker run --network {PUBLISHED} "));
+    // The engine is not on the machine's network, so that the page's port is free.
+    let visit = format!("nsenter --net={} curl ", engine.network());
     let copy = context.work().join("page.md");
-    fs::write(&copy, text).expect("a new file");
+    fs::write(&copy, text.replace("curl ", &visit)).expect("a new file");
     let shell = context.command(&peers::system("bash"));
     let shell = shell.env("DOCKER_HOST", engine.host()).env("REGISTRY", registry.host());
     execute(&copy, &context.project("iris"), &shell);

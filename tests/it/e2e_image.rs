@@ -74,10 +74,11 @@ fn the_loaded_image_serves_without_a_network_as_any_user() {
     let Some(engine) = DockerEngine::shared() else { return };
     load(&engine, &context.work().join("iris.tar"));
     for user in [&[][..], &["--user", RANDOM_USER]] {
-        let container = Container::isolated(&engine, user, IRIS);
-        let address = container.address();
-        wait_until_ready(address, STARTS_WITHIN);
-        assert_serves(address, &expected);
+        let container = Container::run(&engine, user, IRIS);
+        container.visit(|address| {
+            wait_until_ready(address, STARTS_WITHIN);
+            assert_serves(address, &expected);
+        });
         assert_eq!(container.stop(), "0", "{}", container.logs());
     }
 }
@@ -87,8 +88,8 @@ fn the_container_keeps_the_contract_of_users_paths_and_variables() {
     let (context, _) = with_image();
     let Some(engine) = DockerEngine::shared() else { return };
     load(&engine, &context.work().join("iris.tar"));
-    let container = Container::isolated(&engine, &["--env", "PORT=3000"], IRIS);
-    wait_until_ready(container.address(), STARTS_WITHIN);
+    let container = Container::run(&engine, &["--env", "PORT=3000"], IRIS);
+    container.visit(|address| wait_until_ready(address, STARTS_WITHIN));
     let program = "import getpass, os, json, bentoml, numpy; print(json.dumps([os.getuid(), os.getgid(), \
         getpass.getuser(), os.getcwd(), os.environ['BENTO_PATH'], os.access('/home/bentoml', os.W_OK), bentoml.__name__]))";
     let seen: serde_json::Value =
@@ -105,9 +106,12 @@ fn an_image_written_into_the_engine_is_the_image_of_the_archive() {
     let containerize = context.ekiben(["containerize", IRIS, "--to", &to]).env("DOCKER_HOST", engine.host());
     let written = Written::by(containerize);
     assert_eq!(written.packed, Vec::<String>::new());
-    let container = Container::isolated(&engine, &[], IRIS);
-    wait_until_ready(container.address(), STARTS_WITHIN);
-    assert_eq!(predict_at(container.address()), context.predict_in_process());
+    let container = Container::run(&engine, &[], IRIS);
+    let expected = context.predict_in_process();
+    container.visit(|address| {
+        wait_until_ready(address, STARTS_WITHIN);
+        assert_eq!(predict_at(address), expected);
+    });
 }
 
 #[test]
@@ -137,7 +141,10 @@ fn an_image_of_an_upstream_bento_serves() {
     let containerize = context.ekiben(["containerize", &tag, "-t", image, "--to", "oci-archive:iris.tar"]);
     assert!(Written::by(containerize).digest.starts_with("sha256:"));
     load(&engine, &context.work().join("iris.tar"));
-    let container = Container::isolated(&engine, &[], image);
-    wait_until_ready(container.address(), STARTS_WITHIN);
-    assert_serves(container.address(), &context.predict_in_process());
+    let container = Container::run(&engine, &[], image);
+    let expected = context.predict_in_process();
+    container.visit(|address| {
+        wait_until_ready(address, STARTS_WITHIN);
+        assert_serves(address, &expected);
+    });
 }

@@ -1,40 +1,25 @@
-//! Containers of the tests' engine, on networks of their own.
+//! Containers of the tests' engine, whose network reaches nothing outside of it.
 
+use std::fs::File;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::panic::resume_unwind;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::docker_engine::DockerEngine;
 use super::web::Address;
 
-/// A network from which nothing outside of the machine can be reached.
-const ISOLATED: &str = "isolated";
-
-/// A network whose containers can publish ports: the engine of the tests has no default one.
-pub(crate) const PUBLISHED: &str = "published";
-
 /// The port that services listen on in a container.
 const PORT: u16 = 3000;
-
-/// Held while the networks of an engine are made.
-static NETWORKS: Mutex<()> = Mutex::new(());
 
 /// A container, removed with its handle.
 pub(crate) struct Container {
     engine: Arc<DockerEngine>,
     id: String,
-}
-
-/// Makes the networks of this module, unless the engine has them.
-pub(crate) fn make_networks(engine: &DockerEngine) {
-    let _alone = NETWORKS.lock().unwrap_or_else(PoisonError::into_inner);
-    for (name, options) in [(ISOLATED, &["--internal"][..]), (PUBLISHED, &[])] {
-        let filter = format!("name=^{name}$");
-        if engine.docker(["network", "ls", "--quiet", "--filter", &filter]).is_empty() {
-            let create = ["network", "create"].into_iter().chain(options.iter().copied());
-            assert!(!engine.docker(create.chain([name])).is_empty(), "an engine names the network it made");
-        }
-    }
 }
 
 /// Loads an image from an archive into the engine.
@@ -45,16 +30,29 @@ pub(crate) fn load(engine: &DockerEngine, archive: &Path) {
 }
 
 impl Container {
-    /// Runs a container that cannot reach anything outside of the machine.
-    pub(crate) fn isolated(engine: &Arc<DockerEngine>, options: &[&str], image: &str) -> Self {
-        make_networks(engine);
-        let run = ["run", "--detach", "--network", ISOLATED].into_iter().chain(options.iter().copied());
+    /// Runs a container.
+    pub(crate) fn run(engine: &Arc<DockerEngine>, options: &[&str], image: &str) -> Self {
+        let run = ["run", "--detach"].into_iter().chain(options.iter().copied());
         let id = engine.docker(run.chain([image]));
         Self { engine: Arc::clone(engine), id }
     }
 
-    /// Where the service in the container listens.
-    pub(crate) fn address(&self) -> Address {
+    /// Does something with the address of the service, where the container can be reached.
+    pub(crate) fn visit<T: Send>(&self, visit: impl FnOnce(Address) -> T + Send) -> T {
+        let address = self.address();
+        let network = File::open(self.engine.network()).expect("a running engine has a network");
+        thread::scope(|scope| {
+            let visitor = scope.spawn(|| {
+                // This thread alone; it ends with the visit.
+                move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("who started the engine may enter its network");
+                visit(address)
+            });
+            visitor.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+
+    fn address(&self) -> Address {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         let text = self.engine.docker(["inspect", "--format", format, &self.id]);
         let ip: IpAddr = text.parse().unwrap_or_else(|error| panic!("`{text}`: {error}\n{}", self.logs()));

@@ -1,4 +1,5 @@
-//! Docker Engine. Root gets one of its own, without networks; others use the one that answers on this machine.
+//! Docker Engine. Root gets one of its own, in a network namespace of its own: its networks reach nothing outside of it
+//! and are gone with it. Others use the one that answers on this machine.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,6 +16,9 @@ use super::service::Service;
 const SWITCH: &str = "EKIBEN_TEST_WITHOUT_ENGINE";
 /// Where the engine finds containerd and runc.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Becomes the program that follows, where `localhost` can be reached.
+const IN_NAMESPACE: &str = "ip link set lo up && exec \"$0\" \"$@\"";
 
 /// The engine that the tests of this process share; it ends with the last of them.
 static SHARED: Mutex<Weak<DockerEngine>> = Mutex::new(Weak::new());
@@ -49,7 +53,8 @@ impl DockerEngine {
         }
         let path = |name: &str| directory.path().join(name).display().to_string();
         let environment = BTreeMap::from([(OsString::from("PATH"), OsString::from(PATH))]);
-        let command = Command::new(&program, directory.path(), &environment).args([
+        let unshare = Command::new(&peers::system("unshare"), directory.path(), &environment);
+        let command = unshare.args(["--net", "sh", "-c", IN_NAMESPACE]).arg(program).args([
             "--data-root",
             &path("data"),
             "--exec-root",
@@ -58,9 +63,6 @@ impl DockerEngine {
             &path("pid"),
             "--host",
             &format!("unix://{}", path("docker.sock")),
-            "--iptables=false",
-            "--ip6tables=false",
-            "--bridge=none",
         ]);
         let mut service = Service::start(&command);
         service.line_with("API listen on");
@@ -74,6 +76,13 @@ impl DockerEngine {
         } else {
             "unix:///var/run/docker.sock".to_owned()
         }
+    }
+
+    /// The network namespace that containers' addresses and published ports are in.
+    pub(crate) fn network(&self) -> String {
+        let service = self.service.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = service.as_ref().map_or_else(|| "self".to_owned(), |service| service.pid().to_string());
+        format!("/proc/{process}/ns/net")
     }
 
     /// Connects as ekiben does.
@@ -98,6 +107,9 @@ impl Drop for DockerEngine {
         if let Some(service) = service.take() {
             // Asked to, it stops its containerd too.
             let _ = service.stop();
+            // Left mounted by the engine; what remains goes with the directory.
+            let mount = self.directory.path().join("run/netns/default");
+            let _ = std::process::Command::new("umount").arg(mount).output();
         }
     }
 }

@@ -58,6 +58,11 @@ impl Service {
         }
     }
 
+    /// The process id, for as long as the program runs.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).expect("a running process can be signalled");
