@@ -36,7 +36,12 @@ pub enum HostServeError {
 /// Serves until asked to stop.
 pub fn serve(args: &ServeArgs, environment: &Environment) -> Result<(), HostServeError> {
     let target = find(args, environment)?;
-    let mut settings = args.settings(target, environment.clone())?;
+    let mut inherited = environment.clone();
+    if environment.text("BENTOML_HOME").is_some() {
+        // Workers run in another directory, where a relative path would mean another home.
+        inherited.set("BENTOML_HOME", bentoml_home(environment)?);
+    }
+    let mut settings = args.settings(target, inherited)?;
     settings.sdk_path = Some(runtime::unpack_sdk(&cache_directory(environment)?.join("sdk/source"))?);
     Ok(serve::run(settings)?)
 }
