@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import time
 from pathlib import Path
 from typing import Any, Callable
@@ -589,7 +590,7 @@ def test_log_lines_of_user_code(serve: Serve) -> None:
     assert not any("hidden" in line["message"] for line in front.logs)
 
 
-def test_objects_made_at_start_are_frozen(serve: Serve) -> None:
+def test_objects_made_at_start_are_frozen_once_the_worker_is_idle(serve: Serve) -> None:
     front = serve(
         """
     import gc
@@ -598,10 +599,34 @@ def test_objects_made_at_start_are_frozen(serve: Serve) -> None:
         @bentoml.api
         def frozen(self) -> int:
             return gc.get_freeze_count()
+        @bentoml.api
+        def thresholds(self) -> list[int]:
+            return list(gc.get_threshold())
     """
     )
     front.ready()
+    assert json.loads(front.ask("thresholds")[2]) == list(gc.get_threshold())
+    deadline = time.monotonic() + 30
+    while int(front.ask("frozen")[2]) == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert int(front.ask("frozen")[2]) > len(gc.get_objects()) // 10
+
+
+def test_a_collector_that_user_code_has_set_is_left_alone(serve: Serve) -> None:
+    front = serve(
+        """
+    import gc
+    gc.set_threshold(5000, 7, 7)
+    @bentoml.service
+    class Svc:
+        @bentoml.api
+        def thresholds(self) -> list[int]:
+            return list(gc.get_threshold())
+    """
+    )
+    front.ready()
+    assert json.loads(front.ask("thresholds")[2]) == [5000, 7, 7]
 
 
 def test_a_bento_of_the_runner_model_is_refused(serve: Serve, tmp_path: Path) -> None:

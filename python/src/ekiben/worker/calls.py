@@ -102,6 +102,10 @@ class Calls:
         for call_id in list(self._in_flight):
             self.cancel(call_id)
 
+    def is_idle(self) -> bool:
+        """Say whether nobody waits for an answer."""
+        return not self._in_flight
+
     async def finished(self) -> None:
         """Wait until no call and no background task is left."""
         self._idle = asyncio.Event()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 import logging
 import os
@@ -27,6 +26,7 @@ from ..unsupported import NotSupportedYet
 from .bento import ServedBento
 from .channel import Channel
 from .frames import Frame, ProtocolError
+from .garbage import Garbage
 from .probes import Probes
 
 logger = logging.getLogger("bentoml.serve")
@@ -78,6 +78,7 @@ class Session:
     def __init__(self, channel: Channel, settings: Settings):
         self._channel = channel
         self._settings = settings
+        self._garbage = Garbage()
         self._bento: ServedBento | None = None
         self._instance: Any = None
         self._stop: asyncio.Event
@@ -138,11 +139,10 @@ class Session:
             "metrics": lambda frame: probes.measure(loop, frame),
             "drain": lambda frame: self._stop.set(),
         }
-        gc.collect()
-        gc.freeze()  # what exists now stays: no full collection needs to look at it again
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         self._channel.send({"type": "ready"})
         self._channel.attach(loop, partial(_dispatch, handlers), self._front_is_gone)
+        self._garbage.settle(loop, calls.is_idle)
         await self._stop.wait()
         await self._finish(calls, probes)
 
