@@ -4,6 +4,7 @@
 //! the exact bytes of `PyYAML`'s `safe_dump`, and read with its scalar rules (YAML 1.1 as `PyYAML`
 //! understands it: `yes` is a boolean, `y` is text, `1e3` is text).
 
+mod block;
 mod emit;
 mod node;
 mod plain;
@@ -11,6 +12,11 @@ mod plain;
 use serde_json::Number;
 
 pub use node::{Kind, Node, Position, ReadError, Scalar, read, read_toml};
+
+/// Reads one YAML document whose places nobody will ask for; a key that is given twice is an error.
+pub fn read_value(source: &str) -> Result<Value, ReadError> {
+    block::read(source).map_or_else(|| read(source).map(Node::into_value), Ok)
+}
 
 /// A YAML value whose maps keep the order they were written in.
 #[derive(Clone, Debug, PartialEq)]

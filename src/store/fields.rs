@@ -23,8 +23,9 @@ impl Fields {
             io::ErrorKind::NotFound => Error::NoItemFile { kind, path: item.to_owned() },
             _ => Error::Read { path: path.clone(), source },
         })?;
-        let node = yaml::read(&source).map_err(|source| Error::Parse { path: path.clone(), source })?;
-        Ok(Self { path, document: node.into_value() })
+        let document =
+            yaml::read_value(&source).map_err(|source| Error::Parse { path: path.clone(), source })?;
+        Ok(Self { path, document })
     }
 
     pub(super) fn tag(&self) -> Result<Tag, Error> {
