@@ -16,6 +16,7 @@ pub mod http;
 pub mod oci;
 pub mod ops;
 pub mod pack;
+pub mod parallel;
 pub mod plan;
 pub mod process;
 pub mod pydeps;

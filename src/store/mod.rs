@@ -18,6 +18,7 @@ use std::fs;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use crate::parallel;
 use crate::tag::{LATEST, Tag, TagQuery};
 
 pub use bento::{
@@ -31,7 +32,7 @@ pub use stage::Staging;
 pub use time::CreationTime;
 
 /// What a store holds: models or bentos.
-pub trait Item: Sized {
+pub trait Item: Sized + Send {
     /// Which store it lives in.
     const KIND: Kind;
 
@@ -85,8 +86,8 @@ impl<I: Item> Store<I> {
             None => self.all_version_paths()?,
             Some(query) => self.matching_paths(query)?,
         };
-        for path in paths {
-            match I::load(&path) {
+        for loaded in parallel::map(&paths, |path| I::load(path)) {
+            match loaded {
                 Ok(item) => listing.items.push(item),
                 Err(error) => listing.broken.push(error),
             }
@@ -134,12 +135,15 @@ impl<I: Item> Store<I> {
         let is_newest =
             self.newest(tag.name()).is_none_or(|newest| new.creation_time() >= newest.creation_time());
         let directory = self.path().join(tag.name());
-        fs::create_dir_all(&directory).map_err(|source| Error::Write { path: directory.clone(), source })?;
-        let published =
-            staging.publish(&target).and_then(|()| if is_newest { self.write_latest(tag) } else { Ok(()) });
-        if let Err(error) = published {
+        if !directory.exists() {
+            fs::create_dir_all(&directory)
+                .and_then(|()| sync_directory(&self.path()))
+                .map_err(|source| Error::Write { path: directory.clone(), source })?;
+        }
+        if let Err(error) = self.publish(staging, tag, is_newest) {
             // Leave nothing: neither the item without its pointer nor an empty name.
             self.discard(&target);
+            let _ = self.point_to_newest(tag.name());
             let _ = fs::remove_dir(&directory);
             return Err(error);
         }
@@ -158,8 +162,29 @@ impl<I: Item> Store<I> {
         let grave_path = grave.path().join(tag.version());
         fs::rename(&path, &grave_path).map_err(|source| Error::Delete { path: path.clone(), source })?;
         drop(grave);
-        let directory = self.path().join(tag.name());
-        match self.newest(tag.name()) {
+        self.point_to_newest(tag.name())
+    }
+
+    /// Moves a prepared directory to its place.
+    ///
+    /// The pointer goes first: when we are killed in between it leads nowhere, and every reader takes the newest item
+    /// instead. The other way round it would lead to an old one. A reader of the original tool mends a pointer that leads
+    /// nowhere, so it is written again if need be.
+    fn publish(&self, staging: Staging, tag: &Tag, is_newest: bool) -> Result<(), Error> {
+        if is_newest {
+            self.write_latest(tag)?;
+        }
+        staging.publish(&self.item_path(tag))?;
+        if is_newest && self.read_latest(tag.name()).as_deref() != Some(tag.version()) {
+            self.write_latest(tag)?;
+        }
+        Ok(())
+    }
+
+    /// Has `latest` point to the newest item that is there; a name without items goes away.
+    fn point_to_newest(&self, name: &str) -> Result<(), Error> {
+        let directory = self.path().join(name);
+        match self.newest(name) {
             Some(newest) => self.write_latest(newest.tag()),
             None if version_paths(&directory)?.is_empty() => fs::remove_dir_all(&directory)
                 .map_err(|source| Error::Delete { path: directory.clone(), source }),
@@ -215,12 +240,8 @@ impl<I: Item> Store<I> {
 
     /// Follows `latest`; where it leads nowhere, the newest item is the latest.
     fn find_latest(&self, name: &str, directory: &Path) -> Result<PathBuf, Error> {
-        if let Ok(version) = fs::read_to_string(directory.join(LATEST)) {
-            let version = version.trim();
-            let is_version = Tag::new(name, version).is_ok_and(|tag| tag.version() == version);
-            if is_version && directory.join(version).is_dir() {
-                return Ok(directory.join(version));
-            }
+        if let Some(version) = self.read_latest(name).filter(|version| directory.join(version).is_dir()) {
+            return Ok(directory.join(version));
         }
         match self.newest(name) {
             Some(newest) => Ok(self.item_path(newest.tag())),
@@ -236,6 +257,13 @@ impl<I: Item> Store<I> {
             .max_by(|a, b| a.creation_time().cmp(b.creation_time()).then_with(|| a.tag().cmp(b.tag())))
     }
 
+    /// The version that the pointer names, if it names one.
+    fn read_latest(&self, name: &str) -> Option<String> {
+        let text = fs::read_to_string(self.path().join(name).join(LATEST)).ok()?;
+        let version = text.trim();
+        Tag::new(name, version).is_ok_and(|tag| tag.version() == version).then(|| version.to_owned())
+    }
+
     /// Replaces the pointer in one step; no line feed follows the version.
     fn write_latest(&self, tag: &Tag) -> Result<(), Error> {
         let path = self.path().join(tag.name()).join(LATEST);
@@ -247,6 +275,10 @@ impl<I: Item> Store<I> {
             let _ = fs::rename(path, grave.path().join("item"));
         }
     }
+}
+
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    fs::File::open(path)?.sync_all()
 }
 
 /// The version directories of a name, sorted; empty if the name is not there.

@@ -37,7 +37,7 @@ struct Reader<'a> {
     next: Option<Line<'a>>,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     /// Goes to the next line; gives up at one that is empty or ends in blanks.
     fn advance(&mut self) -> Option<()> {
         self.next = match self.lines.next() {

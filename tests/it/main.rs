@@ -28,4 +28,5 @@ mod serve_faults;
 mod serve_http;
 mod serve_shutdown;
 mod store;
+mod store_crashes;
 mod support;

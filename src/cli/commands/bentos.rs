@@ -8,6 +8,7 @@ use super::super::progress::human_size;
 use super::super::{CommandError, Session};
 use super::items::{self, Row};
 use crate::env::Environment;
+use crate::parallel;
 use crate::store::{Bento, Home, tree_size};
 
 /// Column titles of the list.
@@ -22,7 +23,7 @@ pub(super) fn list(args: &ListArgs, environment: Environment) -> Result<ExitCode
     for broken in &listing.broken {
         printer.warn(&broken.to_string());
     }
-    let rows: Vec<_> = listing.items.iter().map(|bento| row(bento, &home, printer)).collect();
+    let rows: Vec<_> = parallel::map(&listing.items, |bento| row(bento, &home, printer));
     printer.data(&items::list(&rows, &TITLES, args.output));
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ use super::document;
 use super::items::{self, Row};
 use crate::env::Environment;
 use crate::ops::models::{self, CreateSettings};
+use crate::parallel;
 use crate::store::{Home, Model, tree_size};
 use crate::yaml::Value;
 
@@ -53,7 +54,7 @@ pub(super) fn list(args: &ListArgs, environment: Environment) -> Result<ExitCode
     for broken in &listing.broken {
         printer.warn(&broken.to_string());
     }
-    let rows: Vec<_> = listing.items.iter().map(row).collect();
+    let rows: Vec<_> = parallel::map(&listing.items, row);
     printer.data(&items::list(&rows, &TITLES, args.output));
     Ok(ExitCode::SUCCESS)
 }

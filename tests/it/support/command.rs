@@ -130,7 +130,7 @@ impl Command {
     }
 
     /// Starts the program with its output piped.
-    pub(super) fn spawn(&self) -> Child {
+    pub(crate) fn spawn(&self) -> Child {
         std::process::Command::new(&self.program)
             .args(&self.arguments)
             .current_dir(&self.directory)
