@@ -3,6 +3,7 @@
 //! A [`Tree`](tree::Tree) becomes a [`VirtualTar`](tar::VirtualTar), which becomes a [`Layer`](layer::Layer) of an
 //! [`Image`](image::Image).
 
+pub mod artifact;
 pub mod blob;
 pub mod compress;
 pub mod config;

@@ -9,6 +9,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use oci_spec::image::{ImageIndex, ImageManifest};
 use tokio::runtime::Handle;
@@ -18,7 +19,8 @@ use super::manifest;
 use super::name::TransportName;
 use super::receipt::Receipt;
 use crate::blocking;
-use crate::oci::blob::{Blob, FileBlob};
+use crate::oci::artifact::Artifact;
+use crate::oci::blob::{Blob, BytesBlob, FileBlob};
 use crate::oci::digest::Digest;
 use crate::oci::image::{Image, MANIFEST_MEDIA_TYPE};
 use crate::oci::platform::Platform;
@@ -48,8 +50,62 @@ pub async fn write(
     image: &Image,
     activity: &Activity,
 ) -> Result<Receipt, TransportError> {
-    let bytes = image.manifest();
-    let manifest = Manifest { digest: Digest::of(&bytes), media_type: MANIFEST_MEDIA_TYPE.to_owned(), bytes };
+    send(client, reference, Parcel::of_image(image), activity).await
+}
+
+/// What is sent to a registry: a manifest, and the blobs that it names.
+pub struct Parcel {
+    manifest: Manifest,
+    config_digest: Digest,
+    blobs: Vec<Outgoing>,
+}
+
+impl Parcel {
+    fn of_image(image: &Image) -> Self {
+        let (config_digest, config) = image.config_blob();
+        let layers = image.layers().iter().map(|layer| Outgoing {
+            digest: layer.digest,
+            size: layer.size,
+            origin: layer.origin.clone(),
+            blob: Arc::clone(&layer.blob),
+        });
+        Self::new(image.manifest(), config_digest, config, layers)
+    }
+
+    /// A model or a bento as an artifact.
+    pub fn of_artifact(artifact: &Artifact) -> Self {
+        let config = BytesBlob(artifact.config.clone());
+        let layers = artifact.layers.iter().map(|layer| Outgoing {
+            digest: layer.digest,
+            size: layer.size,
+            origin: None,
+            blob: Arc::clone(&layer.blob),
+        });
+        Self::new(artifact.manifest.clone(), Digest::of(&artifact.config), config, layers)
+    }
+
+    fn new(
+        bytes: Bytes,
+        config_digest: Digest,
+        config: BytesBlob,
+        layers: impl Iterator<Item = Outgoing>,
+    ) -> Self {
+        let media_type = MANIFEST_MEDIA_TYPE.to_owned();
+        let manifest = Manifest { digest: Digest::of(&bytes), media_type, bytes };
+        let size = config.size();
+        let config = Outgoing { digest: config_digest, size, origin: None, blob: Arc::new(config) };
+        Self { manifest, config_digest, blobs: layers.chain([config]).collect() }
+    }
+}
+
+/// Sends what the registry does not have, the manifest last, under a tag or under its digest alone.
+pub async fn send(
+    client: &Client,
+    reference: &Reference,
+    parcel: Parcel,
+    activity: &Activity,
+) -> Result<Receipt, TransportError> {
+    let Parcel { manifest, config_digest, blobs } = parcel;
     if let Some(stated) = reference.digest.filter(|stated| *stated != manifest.digest) {
         let subject = format!("the image for `{reference}`");
         return Err(TransportError::DigestMismatch { subject, stated, actual: manifest.digest });
@@ -58,7 +114,7 @@ pub async fn write(
     let repository = interrupt.guard(client.repository(&reference.repository)).await??.for_pushing();
     let target = reference.tag.clone().unwrap_or_else(|| manifest.digest.to_string());
     let there = interrupt.guard(repository.manifest_digest(&target)).await??;
-    let mut push = Push::new(&repository, client.settings().parallel_blobs, image, activity);
+    let mut push = Push::new(&repository, client.settings().parallel_blobs, blobs, activity);
     let was_there = there == Some(manifest.digest);
     if was_there {
         push.skipped = push.blobs.values().map(|blob| blob.size).sum();
@@ -74,7 +130,7 @@ pub async fn write(
     Ok(Receipt {
         destination: TransportName::Registry(reference.clone()).to_string(),
         digest: manifest.digest,
-        config_digest: image.config_digest(),
+        config_digest,
         was_there,
         bytes_written: push.sent,
         bytes_skipped: push.skipped,
@@ -235,16 +291,8 @@ struct Outgoing {
 }
 
 impl<'a> Push<'a> {
-    fn new(repository: &'a Repository, limit: usize, image: &Image, activity: &'a Activity) -> Self {
-        let (digest, config) = image.config_blob();
-        let config = Outgoing { digest, size: config.size(), origin: None, blob: Arc::new(config) };
-        let layers = image.layers().iter().map(|layer| Outgoing {
-            digest: layer.digest,
-            size: layer.size,
-            origin: layer.origin.clone(),
-            blob: Arc::clone(&layer.blob),
-        });
-        let blobs = layers.chain([config]).map(|blob| (blob.digest, blob)).collect();
+    fn new(repository: &'a Repository, limit: usize, blobs: Vec<Outgoing>, activity: &'a Activity) -> Self {
+        let blobs = blobs.into_iter().map(|blob| (blob.digest, blob)).collect();
         Self { repository, limit: limit.max(1), activity, blobs, sent: 0, skipped: 0, mounted: 0 }
     }
 
