@@ -1,6 +1,6 @@
 //! Archives of models and bentos: a directory as one file, in every form that the original tool reads and writes.
 //!
-//! This room knows trees and bytes, not what is in them. [`write()`] turns [`Contents`] into a stream; [`unpack`] turns
+//! This room knows trees and bytes, not what is in them. [`write()`] turns [`Contents`] into a stream; [`unpack()`] turns
 //! a stream, a file or a directory into a directory, and refuses whatever a hostile hand could have put there. Forms
 //! are told by their bytes when they are read, and by their suffix only when they are written.
 
