@@ -3,6 +3,7 @@
 //! A **bentofile** is resolved into exact inputs, planned into layers, packed, assembled into an **image**, and
 //! written to a **destination**. The map of the modules is `docs/architecture.md`.
 
+pub mod archive;
 pub mod bentofile;
 pub mod blocking;
 pub mod build_time;

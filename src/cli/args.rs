@@ -37,6 +37,12 @@ pub(super) enum Command {
     List(ListArgs),
     /// Shows a bento
     Get(GetArgs),
+    /// Deletes bentos
+    Delete(DeleteArgs),
+    /// Writes a bento and its models to an archive
+    Export(ExportArgs),
+    /// Reads a bento and its models from an archive
+    Import(ImportArgs),
     /// Works with the model store
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -51,6 +57,12 @@ pub(super) enum ModelsCommand {
     List(ListArgs),
     /// Shows a model
     Get(GetArgs),
+    /// Deletes models that no bento needs
+    Delete(DeleteArgs),
+    /// Writes a model to an archive
+    Export(ExportArgs),
+    /// Reads a model from an archive
+    Import(ImportArgs),
 }
 
 /// Options that every command takes.
@@ -223,6 +235,74 @@ pub(super) enum GetOutput {
     Json,
     /// The directory of the item
     Path,
+}
+
+/// Arguments of the `delete` commands.
+#[derive(Debug, Args)]
+pub(super) struct DeleteArgs {
+    /// `NAME:VERSION`, or `NAME` for all versions; several are separated by spaces or commas
+    #[arg(value_name = "DELETE_TARGETS", required = true)]
+    pub(super) targets: Vec<String>,
+    /// Does not ask
+    #[arg(short, long, visible_alias = "assume-yes")]
+    pub(super) yes: bool,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
+    pub(super) output: DocumentOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// Arguments of the `export` commands.
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// `NAME:VERSION`, or `NAME` for the latest version
+    pub(super) tag: String,
+    /// A file, a directory, or `-` for standard output; the last extension chooses the form
+    /// [`.tar`, `.gz`, `.xz`, `.bz2`, `.zst`, `.zip`; tar and xz by default]
+    #[arg(default_value = "", hide_default_value = true)]
+    pub(super) out_path: String,
+    /// The form, whatever the name
+    #[arg(long, value_enum)]
+    pub(super) format: Option<ExportFormat>,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
+    pub(super) output: DocumentOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// The forms that can be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExportFormat {
+    /// What `.bento` and `.bentomodel` are: tar and xz
+    Native,
+    /// A plain tar
+    Tar,
+    /// Tar and gzip
+    Gz,
+    /// Tar and xz
+    Xz,
+    /// Tar and bzip2
+    Bz2,
+    /// Tar and zstd
+    Zst,
+    /// A zip
+    Zip,
+    /// A directory
+    Folder,
+}
+
+/// Arguments of the `import` commands.
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// An archive, a directory, or `-` for standard input
+    pub(super) path: String,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
+    pub(super) output: DocumentOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
 }
 
 /// Arguments of `models create`.

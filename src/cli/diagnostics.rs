@@ -4,12 +4,14 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
-use super::commands::UsageError;
+use super::commands::{DeleteError, UsageError};
+use crate::archive::{ArchiveError, Fault};
 use crate::bentofile;
 use crate::debian;
 use crate::discover;
 use crate::engine::EngineError;
 use crate::fs::FsError;
+use crate::ops::archives::ArchivesError;
 use crate::ops::build::BuildError;
 use crate::ops::containerize::ContainerizeError;
 use crate::ops::models::ModelsError;
@@ -133,6 +135,9 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
     if let Some(error) = error.downcast_ref::<ModelsError>() {
         return models(error);
     }
+    if let Some(error) = error.downcast_ref::<ArchivesError>() {
+        return Some(archives(error));
+    }
     let explained = if let Some(error) = error.downcast_ref::<store::Error>() {
         store(error)
     } else if let Some(error) = error.downcast_ref::<RegistryError>() {
@@ -149,6 +154,11 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
         file_system(error)
     } else if error.is::<CommandError>() {
         command()
+    } else if let Some(error) = error.downcast_ref::<DeleteError>() {
+        match error {
+            DeleteError::Target { .. } => diagnosis(Kind::CommandLine, ""),
+            DeleteError::Aborted => input("answer the question, or delete without one with `--yes`"),
+        }
     } else if let Some(UsageError::Transport(_)) = error.downcast_ref::<UsageError>() {
         diagnosis(Kind::CommandLine, &format!("images are named with one of {}", SCHEMES.join(", ")))
     } else if error.is::<UsageError>() {
@@ -219,6 +229,59 @@ fn models(error: &ModelsError) -> Option<Diagnosis> {
         ModelsError::Name(_) => return None,
         ModelsError::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
     })
+}
+
+fn archives(error: &ArchivesError) -> Diagnosis {
+    use ArchivesError as E;
+    match error {
+        E::Scheme { .. } | E::FolderToStandard => diagnosis(Kind::CommandLine, ""),
+        E::Terminal => diagnosis(Kind::CommandLine, "send it to a file or a program, as in `… - > FILE`"),
+        E::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            input("check the path; `-` reads standard input")
+        }
+        E::NoParent { .. } => input("create the directory first"),
+        E::Exists { .. } => input("name a directory that does not exist yet"),
+        E::Open { .. } | E::File(_) => file_system(error),
+        E::Import { source, .. } | E::Export { source, .. } => archive(source),
+        E::WrongKind { wanted, .. } if wanted.directory() == "models" => {
+            input("bentos are imported with `ekiben import`")
+        }
+        E::WrongKind { .. } => input("models are imported with `ekiben models import`"),
+        E::NoItem { wanted, .. } => input(&format!(
+            "'{}' has to stand at the top of the archive, not in a directory",
+            wanted.file_name()
+        )),
+        E::MissingModel { .. } => {
+            input("import the model first, or build the bento again where its models are")
+        }
+        E::NotADescription { .. } | E::Item { .. } | E::MisplacedModel { .. } | E::NoModelStore { .. } => {
+            input("export it again with the tool that it came from")
+        }
+        E::Store(error) => match &**error {
+            store::Error::AlreadyExists { .. } => input("delete it first if the archive's is the better one"),
+            error => store(error),
+        },
+        E::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
+    }
+}
+
+fn archive(error: &ArchiveError) -> Diagnosis {
+    use ArchiveError as E;
+    match error {
+        E::UnknownForm => input("name an archive that was exported, or a directory"),
+        E::Member { fault: Fault::Encrypted, .. } => input("pack it again without a password"),
+        E::Member { .. } | E::Bomb { .. } | E::TooMany { .. } => {
+            input("do not trust whoever made it; nothing of it was kept")
+        }
+        E::Truncated | E::Trailing | E::Damaged(_) | E::Malformed { .. } => {
+            input("fetch or export it again; nothing of it was kept")
+        }
+        E::Unfit { .. } => input("take it out of the item's directory, or put a file in its place"),
+        E::NoRoom { .. } => surroundings("make room on the disk, or let `BENTOML_HOME` point to another one"),
+        E::Changed { .. } => surroundings("try again when nobody writes there"),
+        E::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
+        E::Source(_) | E::Sink(_) | E::Read { .. } | E::Write { .. } => file_system(error),
+    }
 }
 
 fn containerize(error: &ContainerizeError) -> Option<Diagnosis> {

@@ -37,6 +37,34 @@ impl Printer {
         write(&mut io::stdout().lock(), text);
     }
 
+    /// Where bytes go that the user asked for.
+    #[expect(clippy::unused_self, reason = "whoever prints shows that it may")]
+    pub(super) fn bytes(self) -> impl io::Write {
+        io::stdout().lock()
+    }
+
+    /// Whether bytes would go to a terminal.
+    #[expect(clippy::unused_self, reason = "whoever prints shows that it may")]
+    pub(super) fn shows_bytes(self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// Asks; beside standard output where that carries a document.
+    pub(super) fn ask(self, question: &str) {
+        if self.tells_on_stdout {
+            write(&mut io::stdout().lock(), question);
+        } else {
+            write(&mut io::stderr().lock(), question);
+        }
+    }
+
+    /// Prints closing words beside standard output.
+    pub(super) fn aside(self, text: &str) {
+        if self.volume > Volume::Quiet {
+            write(&mut io::stderr().lock(), text);
+        }
+    }
+
     /// Prints the closing words for people, which are not for programs.
     pub(super) fn summary(self, text: &str) {
         if self.volume > Volume::Quiet && self.tells_on_stdout {

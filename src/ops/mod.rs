@@ -1,8 +1,10 @@
 //! The operations: each is the straight line from what the user asked for to what they get.
 
+pub mod archives;
 pub mod build;
 pub mod containerize;
 mod context;
+pub mod delete;
 mod image_requirements;
 pub mod models;
 pub mod serve;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::report::{Interrupt, Interrupted};
-use crate::store::{self, Bento, CopyError, CreationTime, Home, Model, ModelInfo, copy_tree};
+use crate::store::{self, Bento, CopyError, CreationTime, Home, ModelInfo, copy_tree};
 use crate::tag::{self, Tag, TagQuery};
 use crate::yaml::Value;
 
@@ -140,18 +140,6 @@ pub fn create(
 fn write(path: &Path, info: &ModelInfo) -> Result<(), ModelsError> {
     let text = info.to_document().to_yaml();
     fs::write(path, text).map_err(|source| ModelsError::Write { path: path.to_owned(), source })
-}
-
-/// The models that a target of `delete` means: all versions of a name, or the one of a version.
-pub fn delete_targets(query: &TagQuery, home: &Home) -> Result<Vec<Tag>, ModelsError> {
-    let models = home.models();
-    if query.version().is_some() {
-        return Ok(vec![models.resolve(query)?]);
-    }
-    let listing = models.list(Some(query))?;
-    let mut tags: Vec<Tag> = listing.items.into_iter().map(|model: Model| model.info.tag).collect();
-    tags.sort();
-    Ok(tags)
 }
 
 /// Deletes a model that no bento needs.

@@ -21,6 +21,11 @@ fn models() {
 }
 
 #[test]
+fn archives() {
+    execute_example("archives.md");
+}
+
+#[test]
 fn class_level_models() {
     execute_example("class-level-models.md");
 }

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod archives;
 mod bentofile;
 mod debian;
+mod e2e_archives;
 mod e2e_bad_input;
 mod e2e_bentofile;
 mod e2e_build;

@@ -1,8 +1,10 @@
 //! One file for each group of verbs: typed arguments to settings, an operation, its outcome to words.
 
+mod archives;
 mod bentos;
 mod build;
 mod containerize;
+mod delete;
 mod document;
 mod items;
 mod models;
@@ -12,9 +14,11 @@ use std::process::ExitCode;
 
 use super::CommandError;
 use super::args::{Command, ModelsCommand};
-
 use crate::env::Environment;
+use crate::store::{Bento, Model};
+
 pub(super) use containerize::UsageError;
+pub(super) use delete::DeleteError;
 
 /// Runs a command; what it prints goes to the terminal, what it returns is the exit status.
 pub(super) fn run(command: Command, environment: Environment) -> Result<ExitCode, CommandError> {
@@ -24,8 +28,14 @@ pub(super) fn run(command: Command, environment: Environment) -> Result<ExitCode
         Command::Serve(args) => serve::run(&args, &environment),
         Command::List(args) => bentos::list(&args, environment),
         Command::Get(args) => bentos::get(&args, environment),
+        Command::Delete(args) => delete::bentos(&args, environment),
+        Command::Export(args) => archives::export::<Bento>(&args, environment),
+        Command::Import(args) => archives::import::<Bento>(&args, environment),
         Command::Models(ModelsCommand::Create(args)) => models::create(&args, environment),
         Command::Models(ModelsCommand::List(args)) => models::list(&args, environment),
         Command::Models(ModelsCommand::Get(args)) => models::get(&args, environment),
+        Command::Models(ModelsCommand::Delete(args)) => delete::models(&args, environment),
+        Command::Models(ModelsCommand::Export(args)) => archives::export::<Model>(&args, environment),
+        Command::Models(ModelsCommand::Import(args)) => archives::import::<Model>(&args, environment),
     }
 }

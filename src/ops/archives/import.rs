@@ -1,0 +1,213 @@
+//! From an archive into the store.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::error::ArchivesError;
+use super::export::{MODELS, Packable};
+use super::place::Place;
+use crate::archive::{self, ArchiveError, Input, Limits};
+use crate::fs::FsError;
+use crate::report::Activity;
+use crate::store::{self, Bento, Home, Item, Kind, Model, Staging, tree_size};
+use crate::tag::Tag;
+
+/// The longest `model.yaml` or `bento.yaml`: the largest real ones carry schemas of some hundred KiB.
+const LONGEST_DESCRIPTION: u64 = 16 << 20;
+
+/// What was imported.
+#[derive(Clone, Debug, Serialize)]
+pub struct Imported {
+    /// Its tag, which the archive itself says.
+    pub tag: Tag,
+    /// Where it is in the store.
+    pub path: PathBuf,
+    /// The models that came with a bento and were not there yet.
+    pub models: Vec<Tag>,
+}
+
+/// What can come out of an archive: a model or a bento.
+pub trait Unpackable: Packable {
+    /// Puts what else the staged item carries into the home, once the item itself is known to be good.
+    fn settle(&self, place: &str, home: &Home, activity: &Activity) -> Result<Vec<Tag>, ArchivesError>;
+
+    /// Its directory.
+    fn path(&self) -> &Path;
+}
+
+impl Unpackable for Model {
+    fn settle(&self, _: &str, _: &Home, _: &Activity) -> Result<Vec<Tag>, ArchivesError> {
+        Ok(Vec::new())
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Unpackable for Bento {
+    /// Moves the models into the model store; bentos in the store have none of their own.
+    fn settle(&self, place: &str, home: &Home, activity: &Activity) -> Result<Vec<Tag>, ArchivesError> {
+        let carried = self.path.join(MODELS);
+        let found = carried_models(place, &carried)?;
+        let mut added = Vec::new();
+        for model in found {
+            activity.interrupt.check()?;
+            let tag = model.info.tag.clone();
+            if move_model(&model, home)? {
+                added.push(tag);
+            } else {
+                let warning = format!("Model {tag} already exists in the global model store, skipping copy.");
+                activity.report.warn(&warning);
+            }
+        }
+        if carried.is_dir() {
+            fs::remove_dir_all(&carried).map_err(FsError::of("remove", &carried))?;
+        }
+        Ok(added)
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The models below `models/`, every one of them good.
+fn carried_models(place: &str, carried: &Path) -> Result<Vec<Model>, ArchivesError> {
+    match carried.symlink_metadata() {
+        Err(_) => return Ok(Vec::new()),
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Err(ArchivesError::NoModelStore { place: place.to_owned() }),
+    }
+    let mut models = Vec::new();
+    for name in directories(carried)? {
+        for version in directories(&name)? {
+            let usable = Model::load(&version);
+            let model = usable.map_err(|source| ArchivesError::Item {
+                place: place.to_owned(),
+                kind: Kind::Model,
+                source,
+            })?;
+            let tag = &model.info.tag;
+            if version != carried.join(tag.name()).join(tag.version()) {
+                return Err(ArchivesError::MisplacedModel {
+                    place: place.to_owned(),
+                    directory: version.strip_prefix(carried).unwrap_or(&version).display().to_string(),
+                    found: tag.clone(),
+                });
+            }
+            // What led to a place inside the bento may lead out of the model.
+            archive::check_links(&version).map_err(|error| refused(place, error))?;
+            models.push(model);
+        }
+    }
+    Ok(models)
+}
+
+fn directories(path: &Path) -> Result<Vec<PathBuf>, FsError> {
+    let mut directories = Vec::new();
+    for entry in fs::read_dir(path).map_err(FsError::of("read", path))? {
+        let entry = entry.map_err(FsError::of("read", path))?;
+        if entry.file_type().map_err(FsError::of("read", path))?.is_dir() {
+            directories.push(entry.path());
+        }
+    }
+    directories.sort();
+    Ok(directories)
+}
+
+/// Whether the model was not there yet.
+fn move_model(model: &Model, home: &Home) -> Result<bool, ArchivesError> {
+    let models = home.models();
+    if models.contains(&model.info.tag) {
+        return Ok(false);
+    }
+    let staging = models.stage(model.info.tag.name())?;
+    let target = staging.path();
+    // A directory may take the place of an empty one.
+    fs::rename(&model.path, target).map_err(FsError::of("write", target))?;
+    match models.register(staging) {
+        Ok(_) => Ok(true),
+        // Somebody else was faster.
+        Err(store::Error::AlreadyExists { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Unpacks an archive and puts what it holds into the store, whole or not at all; `standard` is what `-` means.
+pub fn import<I: Unpackable>(
+    typed: &str,
+    home: &Home,
+    standard: Box<dyn Read + Send>,
+    activity: &Activity,
+) -> Result<Imported, ArchivesError> {
+    let (input, size) = open(typed, standard)?;
+    let store = I::store(home);
+    let staging = store.stage("import")?;
+    let progress = activity.report.task(&format!("importing {typed}"), size);
+    let limits = Limits::of_disk(staging.path()).map_err(|error| refused(typed, error))?;
+    let scratch = home.scratch();
+    archive::unpack(input, staging.path(), limits, &scratch, &*progress, &activity.interrupt)
+        .map_err(|error| refused(typed, error))?;
+    drop(progress);
+    let item = load::<I>(typed, &staging)?;
+    if store.contains(item.tag()) {
+        return Err(store::Error::AlreadyExists { tag: item.tag().clone(), store: store.path() }.into());
+    }
+    let models = item.settle(typed, home, activity)?;
+    activity.interrupt.check()?;
+    let item = store.register(staging)?;
+    Ok(Imported { tag: item.tag().clone(), path: item.path().to_owned(), models })
+}
+
+fn refused(place: &str, error: ArchiveError) -> ArchivesError {
+    match error {
+        ArchiveError::Interrupted(interrupted) => interrupted.into(),
+        source => ArchivesError::Import { place: place.to_owned(), source },
+    }
+}
+
+/// The archive, and its size if that is known.
+fn open(typed: &str, standard: Box<dyn Read + Send>) -> Result<(Input, Option<u64>), ArchivesError> {
+    let failed = |source: io::Error| ArchivesError::Open { place: typed.to_owned(), source };
+    match Place::parse(typed)? {
+        Place::Standard => Ok((Input::Stream(standard), None)),
+        Place::Local(path) => {
+            let metadata = fs::metadata(&path).map_err(failed)?;
+            if metadata.is_dir() {
+                let size = tree_size(&path).map_err(store::Error::from)?;
+                return Ok((Input::Directory(path), Some(size.bytes)));
+            }
+            let file = File::open(&path).map_err(failed)?;
+            if metadata.is_file() {
+                Ok((Input::File(file), Some(metadata.len())))
+            } else {
+                Ok((Input::Stream(Box::new(file)), None))
+            }
+        }
+    }
+}
+
+/// The item that was unpacked, if it is one of the kind that was asked for.
+fn load<I: Item>(place: &str, staging: &Staging) -> Result<I, ArchivesError> {
+    let is_there = |kind: Kind| staging.path().join(kind.file_name()).symlink_metadata();
+    let place = place.to_owned();
+    let wanted = I::KIND;
+    let found = match wanted {
+        Kind::Model => Kind::Bento,
+        Kind::Bento => Kind::Model,
+    };
+    match is_there(wanted) {
+        Ok(metadata) if !metadata.is_file() || metadata.len() > LONGEST_DESCRIPTION => {
+            Err(ArchivesError::NotADescription { place, wanted, limit: LONGEST_DESCRIPTION })
+        }
+        Ok(_) => {
+            I::load(staging.path()).map_err(|source| ArchivesError::Item { place, kind: wanted, source })
+        }
+        Err(_) if is_there(found).is_ok() => Err(ArchivesError::WrongKind { place, wanted, found }),
+        Err(_) => Err(ArchivesError::NoItem { place, wanted }),
+    }
+}

@@ -1,0 +1,11 @@
+//! Exporting and importing: models and bentos as single files, on their way between homes.
+
+mod error;
+mod export;
+mod import;
+mod place;
+
+pub use error::ArchivesError;
+pub use export::{ExportForm, ExportSettings, Exported, Packable, export};
+pub use import::{Imported, Unpackable, import};
+pub use place::Place;
