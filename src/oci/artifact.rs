@@ -4,7 +4,7 @@
 //! file shares the blob. Everything else travels in one tar. Prefixes of older drafts (`application/vnd.cnai.model.`) are
 //! read and never written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -237,12 +237,12 @@ pub fn layers(manifest: &[u8]) -> Result<Vec<ListedLayer>, ArtifactError> {
     if !LAYER_PREFIXES.iter().any(|prefix| found.starts_with(prefix)) {
         return Err(ArtifactError::NotAModel { found: format!("`{found}`") });
     }
-    let mut seen = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     let mut layers = Vec::new();
     for descriptor in document.layers() {
         let layer = listed(descriptor)?;
         if let Part::File { path, .. } = &layer.part
-            && seen.insert(path.clone(), ()).is_some()
+            && !seen.insert(path.clone())
         {
             return Err(ArtifactError::Duplicate { path: path.clone() });
         }
