@@ -34,6 +34,21 @@ pub(super) enum NodeKind {
     Symlink { target: String },
 }
 
+/// A file that travels by itself.
+#[derive(Clone, Debug)]
+pub struct LargeFile {
+    /// Its path in the contents.
+    pub path: String,
+    /// Where its bytes are.
+    pub source: PathBuf,
+    /// Its size.
+    pub size: u64,
+    /// Its permission bits.
+    pub mode: u32,
+    /// When it was changed last: seconds since the epoch, and nanoseconds.
+    pub modified: (i64, u32),
+}
+
 impl Contents {
     /// Everything in a directory. Links stay links as long as they lead to a place inside; one that leads to a file
     /// outside becomes that file.
@@ -77,6 +92,26 @@ impl Contents {
     /// The bytes of all files.
     pub fn size(&self) -> u64 {
         self.nodes.values().map(Node::size).sum()
+    }
+
+    /// Takes out the files of at least `least` bytes: at most `most` of them, the largest first.
+    pub fn take_large(&mut self, least: u64, most: usize) -> Vec<LargeFile> {
+        let is_large = |node: &Node| matches!(node.kind, NodeKind::File { size, .. } if size >= least);
+        let found = self.nodes.iter().filter(|(_, node)| is_large(node));
+        let mut found: Vec<_> = found.map(|(path, node)| (node.size(), path.clone())).collect();
+        found.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
+        found.truncate(most);
+        found.sort_by(|one, other| one.1.cmp(&other.1));
+        let mut files = Vec::new();
+        for (_, key) in found {
+            if let Some(Node { kind: NodeKind::File { path, size }, mode, modified }) =
+                self.nodes.remove(&key)
+            {
+                let modified = (modified.seconds, modified.nanoseconds);
+                files.push(LargeFile { path: key.join("/"), source: path, size, mode, modified });
+            }
+        }
+        files
     }
 
     fn insert(&mut self, path: &str, kind: NodeKind, mode: u32) {

@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::oci::compress::Compression;
 use crate::oci::platform::Platform;
+use crate::ops::gc::Age;
 use crate::serve::ServeArgs;
 
 /// Packs BentoML services into container images, and serves them.
@@ -43,6 +44,10 @@ pub(super) enum Command {
     Export(ExportArgs),
     /// Reads a bento and its models from an archive
     Import(ImportArgs),
+    /// Pushes a bento and its models to a registry
+    Push(PushArgs),
+    /// Pulls a bento and its models from a registry
+    Pull(PullArgs),
     /// Works with the model store
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -63,6 +68,12 @@ pub(super) enum ModelsCommand {
     Export(ExportArgs),
     /// Reads a model from an archive
     Import(ImportArgs),
+    /// Pushes a model to a registry
+    Push(PushArgs),
+    /// Pulls a model from a registry
+    Pull(PullArgs),
+    /// Deletes old models that no bento needs
+    Gc(GcArgs),
 }
 
 /// Options that every command takes.
@@ -243,6 +254,59 @@ pub(super) struct DeleteArgs {
     /// `NAME:VERSION`, or `NAME` for all versions; several are separated by spaces or commas
     #[arg(value_name = "DELETE_TARGETS", required = true)]
     pub(super) targets: Vec<String>,
+    /// Does not ask
+    #[arg(short, long, visible_alias = "assume-yes")]
+    pub(super) yes: bool,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
+    pub(super) output: DocumentOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// Arguments of the `push` commands.
+#[derive(Debug, Args)]
+pub(super) struct PushArgs {
+    /// `NAME:VERSION`, or `NAME` for the latest version
+    pub(super) tag: String,
+    /// Where to [`docker://REGISTRY/REPOSITORY:TAG`]
+    #[arg(value_name = "DESTINATION")]
+    pub(super) destination: String,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
+    pub(super) output: DocumentOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// Arguments of the `pull` commands.
+#[derive(Debug, Args)]
+pub(super) struct PullArgs {
+    /// Where from [`docker://REGISTRY/REPOSITORY:TAG`]
+    #[arg(value_name = "SOURCE")]
+    pub(super) source: String,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
+    pub(super) output: DocumentOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// Arguments of `models gc`. A model goes when it fits all that are given and no bento needs it.
+#[derive(Debug, Args)]
+pub(super) struct GcArgs {
+    /// Keeps so many newest versions of each name
+    #[arg(long, value_name = "N")]
+    pub(super) keep: Option<usize>,
+    /// Only models of this age [`90d`, `2w`, `12h`, `30m`]
+    #[arg(long, value_name = "AGE")]
+    pub(super) older_than: Option<Age>,
+    /// Only models with this label; may be repeated
+    #[arg(long = "label", value_name = "KEY[=VALUE]")]
+    pub(super) labels: Vec<String>,
+    /// Says what would go, and deletes nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
     /// Does not ask
     #[arg(short, long, visible_alias = "assume-yes")]
     pub(super) yes: bool,

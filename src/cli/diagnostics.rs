@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
-use super::commands::{DeleteError, UsageError};
+use super::commands::{DeleteError, NoCriterion, NotARegistry, UsageError};
 use crate::archive::{ArchiveError, Fault};
 use crate::bentofile;
 use crate::debian;
@@ -12,6 +12,7 @@ use crate::discover;
 use crate::engine::EngineError;
 use crate::fs::FsError;
 use crate::ops::archives::ArchivesError;
+use crate::ops::artifacts::ArtifactsError;
 use crate::ops::build::BuildError;
 use crate::ops::containerize::ContainerizeError;
 use crate::ops::models::ModelsError;
@@ -138,6 +139,9 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
     if let Some(error) = error.downcast_ref::<ArchivesError>() {
         return Some(archives(error));
     }
+    if let Some(error) = error.downcast_ref::<ArtifactsError>() {
+        return artifacts(error);
+    }
     let explained = if let Some(error) = error.downcast_ref::<store::Error>() {
         store(error)
     } else if let Some(error) = error.downcast_ref::<RegistryError>() {
@@ -154,6 +158,10 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
         file_system(error)
     } else if error.is::<CommandError>() {
         command()
+    } else if error.is::<NotARegistry>() {
+        diagnosis(Kind::CommandLine, "name it as `docker://REGISTRY/REPOSITORY:TAG`")
+    } else if error.is::<NoCriterion>() {
+        diagnosis(Kind::CommandLine, "add `--keep N`, `--older-than AGE` or `--label KEY`")
     } else if let Some(error) = error.downcast_ref::<DeleteError>() {
         match error {
             DeleteError::Target { .. } => diagnosis(Kind::CommandLine, ""),
@@ -263,6 +271,20 @@ fn archives(error: &ArchivesError) -> Diagnosis {
         },
         E::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
     }
+}
+
+fn artifacts(error: &ArtifactsError) -> Option<Diagnosis> {
+    use ArtifactsError as E;
+    Some(match error {
+        E::Manifest { .. } => input(
+            "name an artifact of type `application/vnd.cncf.model.manifest.v1+json`, as `push` makes them",
+        ),
+        E::Pack { source, .. } | E::Unpack { source, .. } => archive(source),
+        E::Taken { .. } => input("do not trust whoever made it; nothing of it was kept"),
+        E::NoRoom { .. } => surroundings("make room, or set `BENTOML_HOME` to a directory on another disk"),
+        E::File(_) => file_system(error),
+        _ => return None,
+    })
 }
 
 fn archive(error: &ArchiveError) -> Diagnosis {

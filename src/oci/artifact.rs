@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use oci_spec::image::{Descriptor, DescriptorBuilder, ImageManifest, ImageManifestBuilder, MediaType};
 use serde::Deserialize;
 use serde_json::json;
@@ -29,6 +30,10 @@ const LAYER_PREFIXES: [&str; 2] = ["application/vnd.cncf.model.", "application/v
 const FILE_PATH: &str = "org.cncf.model.filepath";
 /// Mode, owner and times of the file, as text that holds JSON.
 const FILE_METADATA: &str = "org.cncf.model.file.metadata+json";
+/// Name of the model or bento.
+const TITLE: &str = "org.opencontainers.image.title";
+/// Its version.
+const VERSION: &str = "org.opencontainers.image.version";
 /// `typeflag` of a regular file: the character `0` of tar, as a number.
 const REGULAR: u8 = b'0';
 /// Mode of a file that says nothing of its own.
@@ -43,6 +48,8 @@ pub enum Part {
         path: String,
         /// Its permission bits.
         mode: u32,
+        /// When it was changed last, where that is known.
+        modified: Option<Timestamp>,
     },
     /// A tar of files at paths of their own.
     Tar(Compression),
@@ -128,11 +135,11 @@ impl Artifact {
         }
         let config = Bytes::from(canonical(&config));
         let about = describe(CONFIG_MEDIA_TYPE, Digest::of(&config), config.len() as u64, HashMap::new());
-        let described = layers.iter().map(|layer| layer.descriptor(&description.created)).collect::<Vec<_>>();
+        let described: Vec<_> = layers.iter().map(ArtifactLayer::descriptor).collect();
         let annotations = HashMap::from([
             ("org.opencontainers.image.created".to_owned(), description.created.clone()),
-            ("org.opencontainers.image.title".to_owned(), description.name.clone()),
-            ("org.opencontainers.image.version".to_owned(), description.version.clone()),
+            (TITLE.to_owned(), description.name.clone()),
+            (VERSION.to_owned(), description.version.clone()),
         ]);
         let manifest: ImageManifest = ImageManifestBuilder::default()
             .schema_version(2_u32)
@@ -148,13 +155,16 @@ impl Artifact {
 }
 
 impl ArtifactLayer {
-    fn descriptor(&self, created: &str) -> Descriptor {
+    fn descriptor(&self) -> Descriptor {
         let (form, annotations) = match &self.part {
-            Part::File { path, mode } => {
+            Part::File { path, mode, modified } => {
                 let name = path.rsplit('/').next().unwrap_or(path);
-                // Owner and time are those of nobody in particular: they must not tell two equal files apart.
-                let metadata = json!({"name": name, "mode": mode, "uid": 0, "gid": 0, "size": self.size,
-                    "mtime": created, "typeflag": REGULAR});
+                // Owners are those of a machine, not of the model.
+                let mut metadata = json!({"name": name, "mode": mode, "uid": 0, "gid": 0, "size": self.size,
+                    "typeflag": REGULAR});
+                if let Some(modified) = modified {
+                    metadata["mtime"] = json!(modified.to_string());
+                }
                 let metadata = String::from_utf8(canonical(&metadata)).expect("JSON is UTF-8");
                 let annotations =
                     [(FILE_PATH.to_owned(), path.clone()), (FILE_METADATA.to_owned(), metadata)];
@@ -182,6 +192,15 @@ pub struct ListedLayer {
     pub digest: Digest,
     /// Size of the blob.
     pub size: u64,
+}
+
+/// What a manifest lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The layers, in order.
+    pub layers: Vec<ListedLayer>,
+    /// Name and version, where the manifest says them.
+    pub title: Option<(String, String)>,
 }
 
 /// A manifest that is not one of a model, or not one that can be unpacked safely.
@@ -224,13 +243,14 @@ pub enum ArtifactError {
 }
 
 /// The part of a file's metadata that is used.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Metadata {
     mode: Option<u32>,
+    mtime: Option<String>,
 }
 
-/// Reads the layers of a manifest, in order.
-pub fn layers(manifest: &[u8]) -> Result<Vec<ListedLayer>, ArtifactError> {
+/// Reads what a manifest lists.
+pub fn read(manifest: &[u8]) -> Result<Listed, ArtifactError> {
     let document: ImageManifest = serde_json::from_slice(manifest).map_err(ArtifactError::Syntax)?;
     let found = document.artifact_type().as_ref().map(ToString::to_string);
     let found = found.unwrap_or_else(|| document.config().media_type().to_string());
@@ -248,7 +268,8 @@ pub fn layers(manifest: &[u8]) -> Result<Vec<ListedLayer>, ArtifactError> {
         }
         layers.push(layer);
     }
-    Ok(layers)
+    let annotation = |key: &str| document.annotations().as_ref().and_then(|all| all.get(key)).cloned();
+    Ok(Listed { layers, title: annotation(TITLE).zip(annotation(VERSION)) })
 }
 
 fn listed(descriptor: &Descriptor) -> Result<ListedLayer, ArtifactError> {
@@ -270,8 +291,9 @@ fn listed(descriptor: &Descriptor) -> Result<ListedLayer, ArtifactError> {
                 path: path.clone(),
             })?;
             let metadata = annotation(FILE_METADATA).and_then(|text| serde_json::from_str(text).ok());
-            let mode = metadata.and_then(|metadata: Metadata| metadata.mode).unwrap_or(USUAL_MODE);
-            Part::File { path, mode: mode & 0o777 }
+            let metadata: Metadata = metadata.unwrap_or_default();
+            let modified = metadata.mtime.and_then(|text| text.parse().ok());
+            Part::File { path, mode: metadata.mode.unwrap_or(USUAL_MODE) & 0o777, modified }
         }
         "tar" => Part::Tar(Compression::None),
         "tar+gzip" => Part::Tar(Compression::Gzip),
@@ -303,13 +325,19 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let file = Part::File { path: "a/model.bin".to_owned(), mode: 0o640 };
+        let file = Part::File {
+            path: "a/model.bin".to_owned(),
+            mode: 0o640,
+            modified: Some(Timestamp::new(1_700_000_000, 5).unwrap()),
+        };
         let layers_written = vec![
             layer(Part::Tar(Compression::None), Purpose::WeightConfig, b"tar"),
             layer(file.clone(), Purpose::Weight, b"weights"),
         ];
         let artifact = Artifact::new(&description(), layers_written);
-        let read = layers(&artifact.manifest).unwrap();
+        let listed = read(&artifact.manifest).unwrap();
+        assert_eq!(listed.title, Some(("iris".to_owned(), "v1".to_owned())));
+        let read = listed.layers;
         let parts: Vec<_> = read.iter().map(|layer| (&layer.part, layer.size)).collect();
         assert_eq!(parts, [(&Part::Tar(Compression::None), 3), (&file, 7)]);
         assert_eq!(read[1].digest, Digest::of(b"weights"), "the blob is the file");
@@ -341,22 +369,22 @@ mod tests {
                 "annotations": {FILE_PATH: path}})
         };
         for path in ["", "/etc/passwd", "../x", "a/../../x", "a//b"] {
-            let error = layers(&manifest(&raw(path))).unwrap_err();
+            let error = read(&manifest(&raw(path))).unwrap_err();
             assert!(matches!(error, ArtifactError::Path { .. }), "{path}: {error}");
         }
-        assert!(matches!(layers(&manifest(&raw("./a"))).unwrap_err(), ArtifactError::Duplicate { .. }));
+        assert!(matches!(read(&manifest(&raw("./a"))).unwrap_err(), ArtifactError::Duplicate { .. }));
         let other = json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": Digest::of(b"x"), "size": 1});
-        assert!(matches!(layers(&manifest(&other)).unwrap_err(), ArtifactError::MediaType { .. }));
+        assert!(matches!(read(&manifest(&other)).unwrap_err(), ArtifactError::MediaType { .. }));
         let nothing = String::from_utf8(manifest(&serde_json::Value::Null)).unwrap();
         let image = nothing.replace(ARTIFACT_TYPE, "application/x");
-        assert!(matches!(layers(image.as_bytes()).unwrap_err(), ArtifactError::NotAModel { .. }));
-        assert_eq!(layers(nothing.as_bytes()).unwrap(), []);
+        assert!(matches!(read(image.as_bytes()).unwrap_err(), ArtifactError::NotAModel { .. }));
+        assert_eq!(read(nothing.as_bytes()).unwrap().layers, []);
     }
 
     #[test]
     fn compressed_tars_and_older_drafts_are_read() {
         let descriptor = json!({"mediaType": "application/vnd.cnai.model.doc.v1.tar+gzip", "digest": Digest::of(b"x"), "size": 1});
-        let read = layers(&manifest(&descriptor)).unwrap();
-        assert_eq!(read[0].part, Part::Tar(Compression::Gzip));
+        let listed = read(&manifest(&descriptor)).unwrap();
+        assert_eq!(listed.layers[0].part, Part::Tar(Compression::Gzip));
     }
 }

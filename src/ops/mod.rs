@@ -1,10 +1,12 @@
 //! The operations: each is the straight line from what the user asked for to what they get.
 
 pub mod archives;
+pub mod artifacts;
 pub mod build;
 pub mod containerize;
 mod context;
 pub mod delete;
+pub mod gc;
 mod image_requirements;
 pub mod models;
 pub mod serve;

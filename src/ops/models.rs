@@ -1,5 +1,6 @@
 //! `models`: creating models from files, and deleting those that nobody needs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -142,17 +143,27 @@ fn write(path: &Path, info: &ModelInfo) -> Result<(), ModelsError> {
     fs::write(path, text).map_err(|source| ModelsError::Write { path: path.to_owned(), source })
 }
 
-/// Deletes a model that no bento needs.
+/// The models that bentos need, and the bentos that do not say what they need because they cannot be read.
 ///
-/// A bento that carries its own models needs none of the store; one that cannot be read says
-/// nothing.
-pub fn delete(tag: &Tag, home: &Home) -> Result<(), ModelsError> {
-    let needs = |bento: &Bento| {
-        !bento.path.join("models").is_dir()
-            && bento.info.all_models().iter().any(|model| model.is_in_store() && model.tag == *tag)
-    };
+/// A bento that carries its own models needs none of the store.
+pub(super) fn used_models(home: &Home) -> Result<(BTreeSet<Tag>, Vec<store::Error>), store::Error> {
     let listing = home.bentos().list(None)?;
-    let mut bentos: Vec<Tag> = listing.items.into_iter().filter(needs).map(|bento| bento.info.tag).collect();
+    Ok((listing.items.iter().flat_map(needs).collect(), listing.broken))
+}
+
+fn needs(bento: &Bento) -> Vec<Tag> {
+    if bento.path.join("models").is_dir() {
+        return Vec::new();
+    }
+    let models = bento.info.all_models().into_iter().filter(|model| model.is_in_store());
+    models.map(|model| model.tag.clone()).collect()
+}
+
+/// Deletes a model that no bento needs; a bento that cannot be read says nothing.
+pub fn delete(tag: &Tag, home: &Home) -> Result<(), ModelsError> {
+    let listing = home.bentos().list(None)?;
+    let users = listing.items.into_iter().filter(|bento| needs(bento).contains(tag));
+    let mut bentos: Vec<Tag> = users.map(|bento| bento.info.tag).collect();
     if !bentos.is_empty() {
         bentos.sort();
         return Err(ModelsError::InUse { model: tag.clone(), bentos });

@@ -65,7 +65,7 @@ pub fn inventory(root: &Path, keep: &dyn Fn(&str) -> bool) -> Result<Inventory, 
     Ok(Inventory { root: root.to_owned(), files })
 }
 
-fn describe(path: &Path) -> Result<InventoryFile, PackError> {
+pub(super) fn describe(path: &Path) -> Result<InventoryFile, PackError> {
     let metadata = path.symlink_metadata().map_err(FsError::of("read", path))?;
     let nanoseconds =
         |seconds: i64, nanoseconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
@@ -92,6 +92,13 @@ fn describe(path: &Path) -> Result<InventoryFile, PackError> {
         is_directory: kind.is_dir(),
         stamp,
     })
+}
+
+impl InventoryFile {
+    /// Changes whenever the file was replaced or written to. Its content is not read.
+    pub(super) fn fingerprint(&self) -> Digest {
+        Digest::of(&canonical(self))
+    }
 }
 
 impl Inventory {

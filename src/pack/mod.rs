@@ -4,8 +4,10 @@ mod cache;
 mod error;
 mod files;
 mod layer;
+mod raw;
 
 pub use cache::Cache;
 pub use error::PackError;
 pub use files::{FileRules, Inventory, InventoryFile, inventory};
 pub use layer::{LayerSpec, Packed, pack};
+pub use raw::file_digest;

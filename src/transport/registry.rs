@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use oci_spec::image::{ImageIndex, ImageManifest};
 use tokio::runtime::Handle;
 
@@ -25,7 +25,7 @@ use crate::oci::digest::Digest;
 use crate::oci::image::{Image, MANIFEST_MEDIA_TYPE};
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, Repository as Name};
-use crate::registry::{Client, Manifest, RegistryError, Repository, Uploaded};
+use crate::registry::{BlobCache, Client, Manifest, RegistryError, Repository, Uploaded};
 use crate::report::{Activity, Interrupt, Interrupted};
 
 /// Requests about blobs that may be open at the same time; they carry no content.
@@ -136,6 +136,40 @@ pub async fn send(
         bytes_skipped: push.skipped,
         bytes_mounted: push.mounted,
     })
+}
+
+/// Reads the manifest that a name has.
+pub async fn manifest(
+    client: &Client,
+    reference: &Reference,
+    activity: &Activity,
+) -> Result<Manifest, TransportError> {
+    let read =
+        async { client.repository(&reference.repository).await?.manifest(&reference.manifest_name()).await };
+    Ok(activity.interrupt.guard(read).await??)
+}
+
+/// Downloads blobs into a cache, several at a time, the largest first.
+pub async fn fetch(
+    client: &Client,
+    reference: &Reference,
+    blobs: &[(Digest, u64)],
+    into: &BlobCache,
+    activity: &Activity,
+) -> Result<(), TransportError> {
+    let repository = activity.interrupt.guard(client.repository(&reference.repository)).await??;
+    let mut blobs = blobs.to_vec();
+    blobs.sort_by_key(|(digest, size)| (std::cmp::Reverse(*size), *digest));
+    blobs.dedup();
+    let repository = &repository;
+    let get = async |(digest, size): (Digest, u64)| {
+        let progress = activity.report.task(&format!("pull {}", short(&digest)), Some(size));
+        repository.fetch_blob(&digest, size, into, progress.as_ref()).await
+    };
+    let limit = client.settings().parallel_blobs.max(1);
+    let all = stream::iter(blobs).map(get).buffer_unordered(limit).try_collect::<Vec<()>>();
+    activity.interrupt.guard(all).await??;
+    Ok(())
 }
 
 async fn read_uninterrupted(

@@ -7,12 +7,14 @@ use tokio::runtime::Handle;
 use super::error::TransportError;
 use super::name::{TransportName, familiar};
 use super::receipt::Receipt;
+use super::registry::Parcel;
 use super::{archive, engine, layout, registry};
 use crate::engine::{Engine, EngineError, EngineSettings};
+use crate::oci::digest::Digest;
 use crate::oci::image::Image;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
-use crate::registry::Client;
+use crate::registry::{BlobCache, Client, Manifest};
 use crate::report::Activity;
 
 /// All transports, configured once. Its methods block.
@@ -82,6 +84,26 @@ impl Transports {
             }
             TransportName::Debian { .. } | TransportName::Scratch => Err(unsupported(name, "written to")),
         }
+    }
+
+    /// Sends a manifest and its blobs to a registry.
+    pub fn send(&self, reference: &Reference, parcel: Parcel) -> Result<Receipt, TransportError> {
+        self.runtime.block_on(registry::send(&self.registries, reference, parcel, &self.activity))
+    }
+
+    /// Reads the manifest of one thing that is in a registry, whatever it is.
+    pub fn manifest(&self, reference: &Reference) -> Result<Manifest, TransportError> {
+        self.runtime.block_on(registry::manifest(&self.registries, reference, &self.activity))
+    }
+
+    /// Downloads blobs into `into`; those that are there already are left alone.
+    pub fn fetch(
+        &self,
+        reference: &Reference,
+        blobs: &[(Digest, u64)],
+        into: &BlobCache,
+    ) -> Result<(), TransportError> {
+        self.runtime.block_on(registry::fetch(&self.registries, reference, blobs, into, &self.activity))
     }
 
     /// Whether a local engine answers; if not, why.

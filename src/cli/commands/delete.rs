@@ -94,13 +94,13 @@ fn targets(arguments: &[String]) -> Result<Vec<TagQuery>, DeleteError> {
 
 /// The lines of standard input, as they are needed.
 #[derive(Default)]
-struct Answers {
+pub(super) struct Answers {
     lines: Option<mpsc::Receiver<String>>,
 }
 
 impl Answers {
     /// Asks until the answer is yes or no; nothing means no.
-    fn confirm(
+    pub(super) fn confirm(
         &mut self,
         kind: Kind,
         tag: &Tag,

@@ -6,8 +6,10 @@ mod build;
 mod containerize;
 mod delete;
 mod document;
+mod gc;
 mod items;
 mod models;
+mod registries;
 mod serve;
 
 use std::process::ExitCode;
@@ -19,6 +21,8 @@ use crate::store::{Bento, Model};
 
 pub(super) use containerize::UsageError;
 pub(super) use delete::DeleteError;
+pub(super) use gc::NoCriterion;
+pub(super) use registries::NotARegistry;
 
 /// Runs a command; what it prints goes to the terminal, what it returns is the exit status.
 pub(super) fn run(command: Command, environment: Environment) -> Result<ExitCode, CommandError> {
@@ -31,11 +35,16 @@ pub(super) fn run(command: Command, environment: Environment) -> Result<ExitCode
         Command::Delete(args) => delete::bentos(&args, environment),
         Command::Export(args) => archives::export::<Bento>(&args, environment),
         Command::Import(args) => archives::import::<Bento>(&args, environment),
+        Command::Push(args) => registries::push::<Bento>(&args, environment),
+        Command::Pull(args) => registries::pull::<Bento>(&args, environment),
         Command::Models(ModelsCommand::Create(args)) => models::create(&args, environment),
         Command::Models(ModelsCommand::List(args)) => models::list(&args, environment),
         Command::Models(ModelsCommand::Get(args)) => models::get(&args, environment),
         Command::Models(ModelsCommand::Delete(args)) => delete::models(&args, environment),
         Command::Models(ModelsCommand::Export(args)) => archives::export::<Model>(&args, environment),
         Command::Models(ModelsCommand::Import(args)) => archives::import::<Model>(&args, environment),
+        Command::Models(ModelsCommand::Push(args)) => registries::push::<Model>(&args, environment),
+        Command::Models(ModelsCommand::Pull(args)) => registries::pull::<Model>(&args, environment),
+        Command::Models(ModelsCommand::Gc(args)) => gc::run(&args, environment),
     }
 }

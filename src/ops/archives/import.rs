@@ -153,11 +153,22 @@ pub fn import<I: Unpackable>(
     archive::unpack(input, staging.path(), limits, &scratch, &*progress, &activity.interrupt)
         .map_err(|error| refused(typed, error))?;
     drop(progress);
-    let item = load::<I>(typed, &staging)?;
+    settle::<I>(typed, staging, home, activity)
+}
+
+/// Puts what was unpacked into the store, with what else it carries; `place` says where it is from.
+pub fn settle<I: Unpackable>(
+    place: &str,
+    staging: Staging,
+    home: &Home,
+    activity: &Activity,
+) -> Result<Imported, ArchivesError> {
+    let store = I::store(home);
+    let item = load::<I>(place, &staging)?;
     if store.contains(item.tag()) {
         return Err(store::Error::AlreadyExists { tag: item.tag().clone(), store: store.path() }.into());
     }
-    let models = item.settle(typed, home, activity)?;
+    let models = item.settle(place, home, activity)?;
     activity.interrupt.check()?;
     let item = store.register(staging)?;
     Ok(Imported { tag: item.tag().clone(), path: item.path().to_owned(), models })

@@ -7,5 +7,5 @@ mod place;
 
 pub use error::ArchivesError;
 pub use export::{ExportForm, ExportSettings, Exported, Packable, export};
-pub use import::{Imported, Unpackable, import};
+pub use import::{Imported, Unpackable, import, settle};
 pub use place::Place;

@@ -1,0 +1,74 @@
+//! `ekiben models gc`.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::super::args::{DocumentOutput, GcArgs};
+use super::super::progress::human_size;
+use super::super::{CommandError, Session};
+use super::archives::shown;
+use super::delete::Answers;
+use super::document;
+use crate::env::Environment;
+use crate::ops::gc::{self, Garbage, GcSettings};
+use crate::ops::models;
+use crate::store::{Home, Kind, Model};
+
+/// Nothing says what may go.
+#[derive(Debug, Error)]
+#[error("nothing says which models may go")]
+pub(in crate::cli) struct NoCriterion;
+
+/// What was done with a model.
+#[derive(Serialize)]
+struct Outcome {
+    #[serde(flatten)]
+    garbage: Garbage,
+    deleted: bool,
+}
+
+pub(super) fn run(args: &GcArgs, environment: Environment) -> Result<ExitCode, CommandError> {
+    let labels = args.labels.iter().map(|text| match text.split_once('=') {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (text.clone(), None),
+    });
+    let settings = GcSettings { keep: args.keep, older_than: args.older_than, labels: labels.collect() };
+    if settings.is_empty() {
+        return Err(NoCriterion.into());
+    }
+    let is_text = args.output == DocumentOutput::Text;
+    let Session { context, printer } = Session::new(args.common, !is_text, environment)?;
+    let home = Home::open(&context.home)?;
+    let plan = gc::plan(&settings, &home, context.now()?)?;
+    for broken in &plan.broken {
+        printer.warn(&broken.to_string());
+    }
+    let mut answers = Answers::default();
+    let mut outcomes = Vec::new();
+    for garbage in plan.garbage {
+        context.interrupt.check()?;
+        let deleted = !args.dry_run
+            && (args.yes || answers.confirm(Kind::Model, &garbage.tag, printer, &context.interrupt)?);
+        let size = human_size(garbage.size);
+        if deleted {
+            models::delete(&garbage.tag, &home)?;
+            printer.summary(&format!("{} deleted, {size}.\n", shown::<Model>(&garbage.tag)));
+        } else if args.dry_run {
+            printer.summary(&format!("{} would be deleted, {size}.\n", shown::<Model>(&garbage.tag)));
+        }
+        outcomes.push(Outcome { garbage, deleted });
+    }
+    match args.output {
+        DocumentOutput::Text if outcomes.is_empty() => printer.summary("Nothing to delete.\n"),
+        DocumentOutput::Text => {
+            let gone = outcomes.iter().filter(|outcome| outcome.deleted || args.dry_run);
+            let total = human_size(gone.map(|outcome| outcome.garbage.size).sum());
+            printer.summary(&format!("{total} {}.\n", if args.dry_run { "would be freed" } else { "freed" }));
+        }
+        DocumentOutput::Json => printer.data(&document::json(&outcomes)),
+        DocumentOutput::Yaml => printer.data(&document::yaml(&outcomes)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
