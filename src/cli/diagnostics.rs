@@ -24,7 +24,11 @@ use crate::report::Interrupted;
 use crate::resolve::ResolveError;
 use crate::store;
 use crate::tag;
+use crate::text::NotUtf8;
 use crate::transport::{SCHEMES, TransportError};
+
+/// What to do with a file in another encoding.
+const SAVE_AS_UTF8: &str = "save the file as UTF-8";
 
 /// Whose matter an error is, as the exit status says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +191,10 @@ fn build(error: &BuildError) -> Option<Diagnosis> {
             "run `ekiben models list` to see what is stored; save it from Python, or with `ekiben models create {} --from DIR`",
             if query.wants_latest() { query.name().to_owned() } else { query.to_string() }
         )),
-        BuildError::Python(error) => python(error),
+        BuildError::Python(error) | BuildError::Requirements(error) => python(error),
+        BuildError::ArgumentFile { .. } => {
+            input("name a YAML file with a map of arguments with `--arg-file PATH`")
+        }
         BuildError::Store(error) => store(error),
         BuildError::Read { .. } | BuildError::Write { .. } => file_system(error),
         BuildError::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
@@ -201,7 +208,14 @@ fn bentofile(error: &bentofile::Error) -> Diagnosis {
         E::NotFound { .. } | E::NoContext { .. } => {
             input("name the project's directory, or its bentofile with `--bentofile PATH`")
         }
-        E::Read { .. } => file_system(error),
+        E::Read { .. } => {
+            named_file(error, "name the project's directory, or its bentofile with `--bentofile PATH`")
+        }
+        E::NamedFile { key, .. } => named_file(
+            error,
+            &format!("make the file, or mend `{key}`; paths start at the project's directory"),
+        ),
+        E::Encoding { .. } => input(SAVE_AS_UTF8),
         _ => input("mend the bentofile at that place"),
     }
 }
@@ -212,7 +226,8 @@ fn discover(error: &discover::Error) -> Diagnosis {
         E::NoServiceFile | E::NoModule { .. } | E::BadTarget { .. } | E::NoService { .. } => {
             input("name the service in the bentofile, as `service: \"module:Class\"`")
         }
-        E::Read { .. } => file_system(error),
+        E::Read { .. } => named_file(error, "mend the path of the service's file"),
+        E::Encoding { .. } => input(SAVE_AS_UTF8),
         _ => input("mend the service at that place"),
     }
 }
@@ -426,6 +441,15 @@ fn python(error: &pydeps::Error) -> Diagnosis {
         E::NoPython | E::NoUv { .. } => {
             surroundings("install Python 3 with pip, or put `uv` on the search path")
         }
+        E::RequirementsFile { .. } => {
+            named_file(error, "make the file, or mend its path; paths start at the file that names it")
+        }
+        E::Requirement { .. } | E::Editable { .. } | E::OptionValue { .. } | E::RequirementsCycle { .. } => {
+            input("mend the requirement at that place")
+        }
+        E::Index { .. } => {
+            input("write the index as a URL with its scheme, such as `https://pypi.org/simple`")
+        }
         E::Resolve { .. } => input("mend `python.packages` or the requirements file"),
         E::NoWheel { .. } | E::LockedWithoutWheel { .. } => {
             input("choose a version that has wheels, or build on the image's own platform")
@@ -469,6 +493,22 @@ fn command() -> Diagnosis {
     input(
         "ekiben runs nothing inside images: take the command out, or put its result into a base image and name it with `docker.base_image`",
     )
+}
+
+/// A file that the user named: that it is not there, or is something else, is the user's matter.
+fn named_file(error: &(dyn Error + 'static), hint: &str) -> Diagnosis {
+    use io::ErrorKind as K;
+    if chain(error).any(<dyn Error>::is::<NotUtf8>) {
+        return input(SAVE_AS_UTF8);
+    }
+    let mut kinds = chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let is_users = |kind| {
+        matches!(
+            kind,
+            K::NotFound | K::NotADirectory | K::IsADirectory | K::InvalidInput | K::InvalidFilename
+        )
+    };
+    if kinds.any(is_users) { input(hint) } else { file_system(error) }
 }
 
 /// What the system said, where that has an obvious remedy.

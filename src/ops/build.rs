@@ -9,7 +9,6 @@ mod stage;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -28,6 +27,7 @@ use crate::store::{
     Bento, BentoInfo, CreationTime, Dependency, Environment, FORMAT_VERSION, Home, ServiceInfo, tree_size,
 };
 use crate::tag::{Tag, snake_case};
+use crate::text;
 use crate::yaml::{self, Value};
 
 /// Stack of the thread that reads the source: a nesting that Python's own parser accepts needs a part of this.
@@ -162,8 +162,7 @@ fn load(settings: &Settings) -> Result<Loaded, BuildError> {
 
 fn argument_file(path: &Path) -> Result<Vec<(String, Value)>, BuildError> {
     let bad = |message: String| BuildError::ArgumentFile { path: path.to_owned(), message };
-    let source =
-        fs::read_to_string(path).map_err(|source| BuildError::Read { path: path.to_owned(), source })?;
+    let source = text::read(path).map_err(|error| bad(error.to_string()))?;
     let value = yaml::read(&source).map_err(|error| bad(error.to_string()))?.into_value();
     let entries = value.as_map().ok_or_else(|| bad("it is not a map".to_owned()))?;
     let text =

@@ -64,6 +64,125 @@ fn a_value_of_the_wrong_type_is_named_with_its_place() {
 }
 
 #[test]
+fn a_file_that_the_bentofile_names_and_that_is_not_there_is_named_with_its_place() {
+    let context = TestContext::new();
+    for (bentofile, place) in [
+        (
+            "service: service:Plain\npython:\n  requirements_txt: gone.txt\n",
+            "3:21: `python.requirements_txt`",
+        ),
+        ("service: service:Plain\ndescription: \"file: gone.md\"\n", "2:14: `description`"),
+        ("service: service:Plain\ndocker:\n  setup_script: gone.sh\n", "3:17: `docker.setup_script`"),
+        ("service: service:Plain\ndocker:\n  env: gone.env\n", "3:8: `docker.env`"),
+    ] {
+        let place = format!("bentofile.yaml:{place} names the file `gone.");
+        let command = build(&context, bentofile, SERVICE);
+        assert_refused(&context, command, INPUT, &[&place, "No such file", "paths start at the project"]);
+    }
+    fs::create_dir(context.work().join("folder")).expect("it is not there yet");
+    let command = build(&context, "service: service:Plain\ndocker: {setup_script: folder}\n", SERVICE);
+    assert_refused(&context, command, INPUT, &["bentofile.yaml:2:24", "`docker.setup_script`", "directory"]);
+}
+
+#[test]
+fn a_requirements_file_that_another_names_is_named_with_the_line_that_does() {
+    let context = TestContext::new();
+    let bentofile = "service: service:Plain\npython: {requirements_txt: top.txt}\n";
+    for (top, line) in [("six\n\n-r gone.txt\n", 3), ("-c gone.txt\n", 1)] {
+        fs::write(context.work().join("top.txt"), top).expect("the directory is there");
+        let place = format!("top.txt:{line}: cannot read requirements file `");
+        let command = build(&context, bentofile, SERVICE);
+        assert_refused(&context, command, INPUT, &[&place, "gone.txt`", "No such file"]);
+    }
+}
+
+#[test]
+fn a_requirement_that_cannot_be_used_is_named_with_its_place() {
+    let context = TestContext::new();
+    for (package, reason) in [
+        ("numpy=>1", "no such comparison operator"),
+        ("numpy scipy", "Expected one of"),
+        ("./gone-1.0-py3-none-any.whl", "there is no such file or directory"),
+        ("gone @ ./gone-1.0-py3-none-any.whl", "there is no such file or directory"),
+        ("[numpy]", "Unexpected '['"),
+    ] {
+        let bentofile =
+            format!("service: service:Plain\npython:\n  packages:\n    - six\n    - \"{package}\"\n");
+        let command = build(&context, &bentofile, SERVICE);
+        let place = "bentofile.yaml:5:7: `python.packages[1]`: cannot use the requirement `";
+        assert_refused(&context, command, INPUT, &[place, package, reason]);
+    }
+    fs::write(context.work().join("top.txt"), "# why\nsix\nnumpy=>1\n").expect("the directory is there");
+    let command = build(&context, "service: service:Plain\npython: {requirements_txt: top.txt}\n", SERVICE);
+    assert_refused(&context, command, INPUT, &["top.txt:3: cannot use the requirement `numpy=>1`"]);
+}
+
+#[test]
+fn an_index_without_a_scheme_is_named_with_its_place() {
+    let context = TestContext::new();
+    let command = build(
+        &context,
+        "service: service:Plain\npython:\n  index_url: me:hunter2@pypi.example/simple\n",
+        SERVICE,
+    );
+    let parts = ["bentofile.yaml:3:14", "`****@pypi.example/simple`", "`python.index_url`", "https://"];
+    assert_refused(&context, command, INPUT, &parts);
+    let command = build(
+        &context,
+        "service: service:Plain\npython:\n  extra_index_url: [\"https://a/b\", b]\n",
+        SERVICE,
+    );
+    assert_refused(&context, command, INPUT, &["bentofile.yaml:3:36", "`python.extra_index_url[1]`"]);
+    fs::write(context.work().join("top.txt"), "six\n-i pypi.example\n").expect("the directory is there");
+    let command = build(&context, "service: service:Plain\npython: {requirements_txt: top.txt}\n", SERVICE);
+    assert_refused(&context, command, INPUT, &["top.txt:2: `pypi.example` is not a package index"]);
+}
+
+#[test]
+fn a_file_of_arguments_that_is_not_there_is_named() {
+    let context = TestContext::new();
+    let command = build(&context, "service: service:Plain\n", SERVICE).args(["--arg-file", "gone.yaml"]);
+    assert_refused(&context, command, INPUT, &["`gone.yaml`", "No such file", "--arg-file PATH"]);
+    let command = context.ekiben(["build", ".", "--bentofile", "gone.yaml"]);
+    assert_refused(&context, command, INPUT, &["gone.yaml", "--bentofile PATH"]);
+}
+
+#[test]
+fn text_in_another_encoding_is_named_with_its_place() {
+    let context = TestContext::new();
+    let work = context.work();
+    let write = |name: &str, bytes: &[u8]| fs::write(work.join(name), bytes).expect("the directory is there");
+    let refused = |place: &str| {
+        let command = context.ekiben(["build", "."]);
+        assert_refused(&context, command, INPUT, &[place, "0xe9", "UTF-8", "save the file as UTF-8"]);
+    };
+    write("bentofile.yaml", b"service: service:Plain\nname: caf\xe9\n");
+    write("service.py", SERVICE.as_bytes());
+    refused("bentofile.yaml:2:10: ");
+    write("bentofile.yaml", b"service: service:Plain\npython: {requirements_txt: r.txt}\n");
+    write("r.txt", b"six\n# caf\xe9\n");
+    refused("line 2: ");
+    write("bentofile.yaml", b"service: service:Plain\n");
+    write("service.py", b"import bentoml\n# caf\xe9\n");
+    refused("service.py:2:6: ");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_mistake() {
+    let context = TestContext::new();
+    let work = context.work();
+    let bentofile =
+        "service: service:Plain\nname: plain\npython:\n  lock_packages: false\n  requirements_txt: r.txt\n";
+    for (name, text) in [("bentofile.yaml", bentofile), ("service.py", SERVICE), ("r.txt", "six\n")] {
+        fs::write(work.join(name), format!("\u{feff}{text}")).expect("the directory is there");
+    }
+    assert!(context.ekiben(["build", ".", "--version", "v1"]).run().stdout.contains("plain:v1"));
+    let bento = context.bentoml_home().join("bentos/plain/v1");
+    let wanted = fs::read_to_string(bento.join("env/python/requirements.in")).expect("a bento has one");
+    assert!(wanted.lines().any(|line| line == "six"), "{wanted}");
+}
+
+#[test]
 fn rules_that_leave_the_service_out_are_refused() {
     let context = TestContext::new();
     let command = build(&context, "service: service:Plain\ninclude: [\"*.txt\"]\n", SERVICE);

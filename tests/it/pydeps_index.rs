@@ -23,7 +23,9 @@ fn request(lines: &[&str], index_url: &str, directory: &Path) -> LockRequest {
     let index = IndexOptions { index_url: Some(index_url.to_owned()), ..IndexOptions::default() };
     let mut requirements = Requirements { index, ..Requirements::default() };
     requirements
-        .add_lines(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>(), directory)
+        .add_lines(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>(), directory, &|index| {
+            format!("line {index}")
+        })
         .unwrap();
     LockRequest { requirements, target: TARGET, directory: directory.to_owned(), upgrade: false }
 }

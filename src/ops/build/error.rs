@@ -100,9 +100,12 @@ pub enum BuildError {
         /// Why.
         message: String,
     },
+    /// What the user wrote about Python packages is wrong.
+    #[error(transparent)]
+    Requirements(Box<pydeps::Error>),
     /// The Python packages cannot be locked.
     #[error("cannot lock the Python packages")]
-    Python(#[from] Box<pydeps::Error>),
+    Python(#[source] Box<pydeps::Error>),
     /// Reading or writing a store failed.
     #[error(transparent)]
     Store(#[from] Box<store::Error>),
@@ -144,7 +147,16 @@ impl From<discover::Error> for BuildError {
 
 impl From<pydeps::Error> for BuildError {
     fn from(error: pydeps::Error) -> Self {
-        Self::Python(Box::new(error))
+        use pydeps::Error as E;
+        match error {
+            E::Requirement { .. }
+            | E::RequirementsFile { .. }
+            | E::RequirementsCycle { .. }
+            | E::Index { .. }
+            | E::OptionValue { .. }
+            | E::Editable { .. } => Self::Requirements(Box::new(error)),
+            error => Self::Python(Box::new(error)),
+        }
     }
 }
 
