@@ -339,6 +339,14 @@ fn transport(error: &TransportError) -> Option<Diagnosis> {
         TransportError::Registry(error) => registry(error),
         TransportError::Engine(error) => engine(error),
         TransportError::File { .. } => file_system(error),
+        TransportError::Destination { .. } => {
+            named_file(error, "name a new file or directory in a directory that can be written to")
+        }
+        TransportError::NotAnArchive { source, .. } => {
+            let hint = "name a tar that `docker save`, `skopeo` or ekiben wrote, uncompressed";
+            // What the system did not say was found in the file.
+            if source.raw_os_error().is_none() { input(hint) } else { named_file(error, hint) }
+        }
         TransportError::NotALayout { .. } => input("name an empty or new directory"),
         TransportError::NotFound { .. } => {
             input("run `ekiben list`, or look at what is there with the tool that wrote it")

@@ -12,6 +12,8 @@ use crate::support::peers;
 
 /// The input is at fault.
 const INPUT: i32 = 1;
+/// The command line is at fault.
+const USAGE: i32 = 2;
 /// The network, a registry or the disk is at fault.
 const SURROUNDINGS: i32 = 3;
 
@@ -310,6 +312,63 @@ fn a_blob_of_a_registry_that_is_not_what_its_digest_says_is_named() {
         SURROUNDINGS,
         &[registry.host(), "is said to be `sha256:", "try another mirror"],
     );
+}
+
+#[test]
+fn a_destination_that_cannot_be_written_to_is_named_before_any_work() {
+    let context = TestContext::with_shared_cache();
+    context.build_iris();
+    let work = context.work();
+    fs::create_dir_all(work.join("folder")).expect("the directory is there");
+    fs::write(work.join("folder/thesis.tex"), "").expect("the directory is there");
+    for (destination, status, reason) in [
+        ("oci-archive:folder", INPUT, "`folder` is a directory, not a file"),
+        ("docker-archive:folder/", INPUT, "`folder/` is a directory, not a file"),
+        ("oci-archive:folder/thesis.tex/iris.tar", INPUT, "thesis.tex` is no directory"),
+        ("oci:folder/thesis.tex", INPUT, "`folder/thesis.tex` is no directory"),
+        ("oci:folder", INPUT, "`folder` is neither empty nor an image layout"),
+        ("oci-archive:/dev/null", INPUT, "`/dev/null` is a device or pipe"),
+        ("oci-archive:/proc/iris.tar", INPUT, "`oci-archive:/proc/iris.tar` cannot be written to"),
+        ("scratch", USAGE, "it is a base only"),
+        ("debian:bookworm", USAGE, "it is a base only"),
+    ] {
+        // An own, empty cache: had the work begun, it would take long, and say so.
+        let command = context.ekiben(["containerize", IRIS, "--to", destination]);
+        let command = command.env("EKIBEN_CACHE_DIR", context.own_cache());
+        assert_refused(&context, command, status, &[reason]);
+        assert!(!context.own_cache().exists(), "{destination}");
+    }
+    // In a mount namespace of its own: nothing to unmount, whatever happens.
+    let script =
+        "mount -t tmpfs -o ro tmpfs folder; exec ekiben containerize \"$1\" --to oci-archive:folder/x.tar";
+    let arguments = ["--map-root-user", "--mount", "sh", "-c", script, "sh", IRIS];
+    let command = context.command(&peers::system("unshare")).args(arguments);
+    assert_refused(&context, command, SURROUNDINGS, &["folder/x.tar` cannot be written to", "ead-only"]);
+}
+
+#[test]
+fn a_base_that_is_no_archive_is_named() {
+    let context = TestContext::with_shared_cache();
+    context.build_iris();
+    let work = context.work();
+    fs::write(work.join("text.tar"), "no tar".repeat(1000)).expect("the directory is there");
+    fs::write(work.join("empty.tar"), "").expect("the directory is there");
+    fs::write(work.join("image.tar.gz"), b"\x1f\x8b\x08\0").expect("the directory is there");
+    fs::create_dir(work.join("folder")).expect("the directory is there");
+    for (file, reason) in [
+        ("text.tar", "it is not a tar"),
+        ("empty.tar", "it is not a tar"),
+        ("image.tar.gz", "it is compressed"),
+        ("folder", "it is not a file"),
+        ("gone.tar", "No such file"),
+    ] {
+        for scheme in ["docker-archive", "oci-archive"] {
+            let base = format!("{scheme}:{file}");
+            let command = context.ekiben(["containerize", IRIS, "--base", &base, "--to", "oci:layout"]);
+            let named = format!("`{file}` cannot be read as an archive of images");
+            assert_refused(&context, command, INPUT, &[&named, reason]);
+        }
+    }
 }
 
 #[test]

@@ -154,8 +154,10 @@ fn run_command(outcome: &Outcome, settings: &Settings) -> Option<String> {
     match destination {
         TransportName::Engine(reference) => Some(run(&crate::transport::familiar(&reference))),
         TransportName::Registry(reference) => Some(run(&reference.to_string())),
-        TransportName::OciArchive { path, .. } | TransportName::DockerArchive { path, .. } => {
-            Some(format!("    docker load --input {}\n{}", path.display(), run(tag)))
+        TransportName::OciArchive { ref path, .. } | TransportName::DockerArchive { ref path, .. } => {
+            let own = destination.image_name();
+            let name = own.as_deref().unwrap_or(tag);
+            Some(format!("    docker load --input {}\n{}", path.display(), run(name)))
         }
         TransportName::Layout { .. } | TransportName::Debian { .. } | TransportName::Scratch => None,
     }
