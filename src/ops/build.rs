@@ -229,7 +229,7 @@ fn refuse_unsupported(bentofile: &Bentofile, discovery: &Discovery) -> Result<()
 
 /// Loads that will fail in the container, because the model is not among the pinned ones.
 fn late_load_warnings(discovery: &Discovery, pinned: &Pinned) -> Vec<String> {
-    let names: Vec<&str> = pinned.tags().map(Tag::name).collect();
+    let names: Vec<&str> = pinned.tags().map(Tag::name).chain(pinned.aliases()).collect();
     let is_pinned = |load: &&LateLoad| {
         let name = load.model.as_deref().and_then(|model| model.split(':').next());
         name.is_some_and(|name| names.contains(&name.to_lowercase().as_str()))

@@ -20,6 +20,11 @@ impl Pinned {
     pub(super) fn tags(&self) -> impl Iterator<Item = &Tag> {
         self.listed.iter().chain(self.services.iter().flatten()).map(|model| &model.tag)
     }
+
+    /// The other names that the bentofile gives to models.
+    pub(super) fn aliases(&self) -> impl Iterator<Item = &str> {
+        self.listed.iter().filter_map(|model| model.alias.as_deref())
+    }
 }
 
 pub(super) fn pin(bentofile: &Bentofile, discovery: &Discovery, home: &Home) -> Result<Pinned, BuildError> {
