@@ -22,7 +22,10 @@ use crate::pydeps;
 use crate::registry::RegistryError;
 use crate::report::Interrupted;
 use crate::resolve::ResolveError;
-use crate::store;
+use crate::serve::ServeError;
+use crate::serve::target::TargetError;
+use crate::serve::worker::supervisor::WorkerError;
+use crate::store::{self, CopyError};
 use crate::tag;
 use crate::text::NotUtf8;
 use crate::transport::{SCHEMES, TransportError};
@@ -142,6 +145,9 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
     if let Some(error) = error.downcast_ref::<ArchivesError>() {
         return Some(archives(error));
     }
+    if let Some(error) = error.downcast_ref::<HostServeError>() {
+        return serve(error);
+    }
     let explained = if let Some(error) = error.downcast_ref::<store::Error>() {
         store(error)
     } else if let Some(error) = error.downcast_ref::<RegistryError>() {
@@ -169,24 +175,58 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
         diagnosis(Kind::CommandLine, "run `ekiben containerize --help` to see what there is")
     } else if error.is::<tag::Error>() {
         input("a tag is `name:version`, of lower-case letters, digits, `-`, `_` and `.`")
-    } else if let Some(HostServeError::NotFound { .. }) = error.downcast_ref::<HostServeError>() {
-        input("run `ekiben list` to see the bentos in the store, or name a directory with a `bentofile.yaml`")
     } else {
         return None;
     };
     Some(explained)
 }
 
+fn serve(error: &HostServeError) -> Option<Diagnosis> {
+    match error {
+        HostServeError::NotFound { .. } => Some(input(
+            "run `ekiben list` to see the bentos in the store, or name a directory with a `bentofile.yaml`",
+        )),
+        HostServeError::Bento { source, .. } => Some(store(source)),
+        HostServeError::Serve(ServeError::Target(error)) => Some(target(error)),
+        HostServeError::Serve(ServeError::Worker(error)) => worker(error),
+        HostServeError::Context(_) | HostServeError::Sdk(_) | HostServeError::Serve(_) => None,
+    }
+}
+
+fn target(error: &TargetError) -> Diagnosis {
+    match error {
+        TargetError::NothingHere { .. } => {
+            input("name a directory with a `bentofile.yaml` or `service.py`, or a service as `module:Class`")
+        }
+        TargetError::NoBento { .. } => input("the bento is damaged: build it again, or import it again"),
+        TargetError::Syntax { path, .. } if path.ends_with("bento.yaml") => {
+            input("the bento is damaged: build it again, or import it again")
+        }
+        TargetError::Syntax { .. } => input("mend the file at that place"),
+        TargetError::Read { .. } => named_file(error, "name a file that can be read"),
+    }
+}
+
+fn worker(error: &WorkerError) -> Option<Diagnosis> {
+    match error {
+        WorkerError::Spawn(error) if error.is_no_program() => {
+            Some(input("name a Python that has the service's packages with `--python PATH`"))
+        }
+        WorkerError::Failed { .. } => Some(input("mend the service where the traceback above ends")),
+        _ => None,
+    }
+}
+
 fn build(error: &BuildError) -> Option<Diagnosis> {
     Some(match error {
         BuildError::Bentofile(error) => bentofile(error),
-        BuildError::Discover(error) => discover(error),
+        BuildError::Discover(error) | BuildError::Target { source: error, .. } => discover(error),
         BuildError::Unresolved { .. } => {
             input("write the value as a literal, or list the model under `models:` in the bentofile")
         }
         BuildError::ServiceLeftOut { .. } => input("mend `include` and `exclude` in the bentofile"),
         BuildError::Thread(_) => surroundings(""),
-        BuildError::Unsupported { key } => input(&format!("take `{key}` out of the bentofile")),
+        BuildError::Unsupported { key, .. } => input(&format!("take `{key}` out of the bentofile")),
         BuildError::MissingModel { query, .. } => input(&format!(
             "run `ekiben models list` to see what is stored; save it from Python, or with `ekiben models create {} --from DIR`",
             if query.wants_latest() { query.name().to_owned() } else { query.to_string() }
@@ -223,7 +263,7 @@ fn bentofile(error: &bentofile::Error) -> Diagnosis {
 fn discover(error: &discover::Error) -> Diagnosis {
     use discover::Error as E;
     match error {
-        E::NoServiceFile | E::NoModule { .. } | E::BadTarget { .. } | E::NoService { .. } => {
+        error if error.is_about_target() => {
             input("name the service in the bentofile, as `service: \"module:Class\"`")
         }
         E::Read { .. } => named_file(error, "mend the path of the service's file"),
@@ -374,6 +414,9 @@ fn store(error: &store::Error) -> Diagnosis {
         }
         E::Ambiguous { .. } => input("type more of the version"),
         E::AlreadyExists { .. } => input("choose another version, or leave it out to get a fresh one"),
+        E::Copy(CopyError::Dangling { .. } | CopyError::Loop { .. } | CopyError::Special { .. }) => {
+            input("mend it, or take it out of the directory")
+        }
         E::NoItemFile { .. }
         | E::Parse { .. }
         | E::MissingField { .. }

@@ -115,6 +115,21 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether another name of the service would help.
+    pub fn is_about_target(&self) -> bool {
+        matches!(
+            self,
+            Self::NoServiceFile
+                | Self::NoModule { .. }
+                | Self::BadTarget { .. }
+                | Self::NoService { .. }
+                | Self::SeveralServices { .. }
+                | Self::NoAttribute { .. }
+        )
+    }
+}
+
 struct Known<'a>(&'a [String]);
 
 impl fmt::Display for Known<'_> {

@@ -2,6 +2,7 @@
 
 mod error;
 mod image;
+mod image_limits;
 mod pin;
 mod readme;
 mod requirements;
@@ -26,7 +27,7 @@ use crate::report::{Interrupt, Report};
 use crate::store::{
     Bento, BentoInfo, CreationTime, Dependency, Environment, FORMAT_VERSION, Home, ServiceInfo, tree_size,
 };
-use crate::tag::{Tag, snake_case};
+use crate::tag::{Tag, lowercase_warning, snake_case};
 use crate::text;
 use crate::yaml::{self, Value};
 
@@ -126,6 +127,10 @@ pub fn build(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Out
     let discovery = discover(&bentofile, settings, surroundings)?;
     refuse_unsupported(&bentofile, &discovery)?;
     let pinned = pin::pin(&bentofile, &discovery, &surroundings.home)?;
+    warnings.extend(
+        [&settings.name, &settings.version].into_iter().flatten().filter_map(|text| lowercase_warning(text)),
+    );
+    warnings.extend(image_limits::warnings(&bentofile));
     warnings.extend(discovery.warnings.iter().cloned());
     warnings.extend(pinned.warnings.iter().cloned());
     warnings.extend(late_load_warnings(&discovery, &pinned));
@@ -194,8 +199,18 @@ fn discover(
     std::thread::scope(|scope| {
         let walker = std::thread::Builder::new().stack_size(DISCOVERY_STACK).spawn_scoped(scope, walk);
         let walker = walker.map_err(BuildError::Thread)?;
-        Ok(walker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
+        let found = walker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        found.map_err(|error| with_target(error, bentofile, settings))
     })
+}
+
+/// What is wrong with the name of a service is wrong where the name is written.
+fn with_target(error: discover::Error, bentofile: &Bentofile, settings: &Settings) -> BuildError {
+    if settings.service.is_none() && bentofile.service.is_some() && error.is_about_target() {
+        let place = bentofile.places.of("service");
+        return BuildError::Target { place, source: Box::new(error) };
+    }
+    error.into()
 }
 
 /// A bento without the module of its own service could be built and never served.
@@ -219,7 +234,7 @@ fn refuse_unsupported(bentofile: &Bentofile, discovery: &Discovery) -> Result<()
         ("python.wheels", !bentofile.python.wheels.is_empty()),
     ];
     if let Some((key, _)) = unsupported.into_iter().find(|(_, is_used)| *is_used) {
-        return Err(BuildError::Unsupported { key });
+        return Err(BuildError::Unsupported { place: bentofile.places.of(key), key });
     }
     match &discovery.entry().image {
         Some(place) => Err(BuildError::ImageObject { place: place.clone() }),

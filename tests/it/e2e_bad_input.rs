@@ -1,6 +1,7 @@
 //! Every bad input gives an error that names the file, line or object and the next step, and leaves nothing behind.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::support::command::Command;
@@ -185,6 +186,142 @@ fn a_byte_order_mark_is_no_mistake() {
 }
 
 #[test]
+fn a_service_that_is_not_there_is_named_where_the_bentofile_names_it() {
+    let context = TestContext::new();
+    let two = format!("{SERVICE}\n\n@bentoml.service\nclass Other:\n    pass\n");
+    for (service, reason) in [
+        ("service:Nope", "no `Nope` in the module `service`, its services are Plain, Other"),
+        ("service", "has several services, name one: service:Plain, service:Other"),
+        ("gone:Plain", "no module `gone` in the project: expected `gone.py`"),
+        ("a b", "`a b` does not name a service"),
+    ] {
+        let command = build(&context, &format!("name: x\nservice: \"{service}\"\n"), &two);
+        assert_refused(
+            &context,
+            command,
+            INPUT,
+            &["bentofile.yaml:2:10: `service`: ", reason, "module:Class"],
+        );
+        if !service.contains(' ') {
+            // Named on the command line, it is written nowhere.
+            let output = context.ekiben(["build", service]).status(INPUT).stderr(reason).run();
+            assert!(!output.stderr.contains("at that place"), "{}", output.stderr);
+        }
+    }
+    let command = build(&context, "service: service:Plain\nconda:\n  channels: [x]\n", SERVICE);
+    assert_refused(&context, command, INPUT, &["bentofile.yaml:3:3: `conda` is not supported yet"]);
+}
+
+#[test]
+fn variables_as_a_map_are_refused_with_the_form_of_a_list() {
+    let context = TestContext::new();
+    let command = build(&context, "service: service:Plain\nenvs:\n  A: x\n", SERVICE);
+    let example =
+        "`envs` must be a list with a name and a value for each, such as `- {name: KEY, value: text}`";
+    assert_refused(&context, command, INPUT, &["bentofile.yaml:3:3", example, "not a map"]);
+}
+
+#[test]
+fn a_tab_is_named_where_it_stands() {
+    let context = TestContext::new();
+    let command = build(&context, "service: service:Plain\npython:\n  packages:\n  - a\n\t- b\n", SERVICE);
+    assert_refused(&context, command, INPUT, &["bentofile.yaml:5:1: ", "a tab in the indentation"]);
+}
+
+#[test]
+fn what_containerize_will_refuse_is_said_by_build_with_its_place() {
+    let context = TestContext::new();
+    fs::write(context.work().join("setup.sh"), "make all\n").expect("the directory is there");
+    for (version, docker, place, reason) in [
+        ("v1", "setup_script: setup.sh", "4:17: `docker.setup_script`", "runs nothing inside images"),
+        ("v2", "distro: alpine", "4:11: `docker.distro`", "on Debian only, not on `alpine`"),
+        (
+            "v3",
+            "system_packages: [ffmpeg, Bad Name]",
+            "4:29: `docker.system_packages[1]`",
+            "`Bad Name` cannot be",
+        ),
+    ] {
+        let bentofile = format!(
+            "service: service:Plain\nname: plain\ndocker:\n  {docker}\npython: {{lock_packages: false}}\n"
+        );
+        let command = build(&context, &bentofile, SERVICE).args(["--version", version]);
+        let output = command
+            .stderr(&format!("WARNING: bentofile.yaml:{place}: "))
+            .stderr(reason)
+            .stderr("`ekiben containerize` will refuse the bento: ")
+            .run();
+        assert!(output.stdout.contains("Successfully built"), "{}", output.stdout);
+        let command = context.ekiben(["containerize", &format!("plain:{version}"), "--to", "oci:layout"]);
+        assert_refused(&context, command, INPUT, &["needs the command `"]);
+    }
+}
+
+#[test]
+fn a_link_to_a_directory_is_left_out_with_a_warning() {
+    let context = TestContext::new();
+    fs::create_dir(context.work().join("real")).expect("the directory is there");
+    fs::write(context.work().join("real/part.py"), "").expect("the directory is there");
+    symlink("real", context.work().join("alias")).expect("it is new");
+    let bentofile = "service: service:Plain\nname: plain\npython: {lock_packages: false}\n";
+    let command = build(&context, bentofile, SERVICE).args(["--version", "v1"]);
+    let output = command.stderr("WARNING: `alias` is left out: it is a link to a directory").run();
+    assert!(output.stdout.contains("Successfully built"), "{}", output.stdout);
+    // As the original does, which says nothing.
+    let copied = context.bentoml(["build", ".", "--version", "v2"]).any_stderr().run();
+    assert!(copied.stdout.contains("Successfully built"), "{}", copied.stdout);
+    let sources =
+        |version: &str| files(&context.bentoml_home().join("bentos/plain").join(version).join("src"));
+    assert_eq!(sources("v1"), ["bentofile.yaml", "real/part.py", "service.py"]);
+    assert_eq!(sources("v2"), sources("v1"));
+}
+
+#[test]
+fn capitals_in_names_are_lowered_with_a_warning() {
+    let context = TestContext::new();
+    let files = context.work().join("files");
+    fs::create_dir(&files).expect("the directory is there");
+    fs::write(files.join("weights"), "1").expect("the directory is there");
+    let lowered = |old: &str| format!("WARNING: Converting '{old}' to lowercase: '{}'.", old.to_lowercase());
+    let create = context.ekiben(["models", "create", "Iris:V1", "--from", "files"]);
+    assert!(create.stderr(&lowered("Iris:V1")).run().stdout.contains("iris:v1"));
+    let bentofile =
+        "service: service:Plain\nname: Plain\nmodels: [\"Iris:v1\"]\npython: {lock_packages: false}\n";
+    let command = build(&context, bentofile, SERVICE).args(["--version", "B1"]);
+    let command = command.stderr(&lowered("Plain")).stderr(&lowered("Iris:v1")).stderr(&lowered("B1"));
+    assert!(command.run().stdout.contains("plain:b1"));
+    let got = context.ekiben(["get", "Plain:b1", "-o", "path"]).stderr(&lowered("Plain:b1")).run();
+    assert!(got.stdout.contains("plain/b1"), "{}", got.stdout);
+}
+
+#[test]
+fn a_damaged_bento_and_an_absent_interpreter_end_serving_at_once() {
+    let context = TestContext::new();
+    let bentofile = "service: service:Plain\nname: plain\npython: {lock_packages: false}\n";
+    let built = build(&context, bentofile, SERVICE).args(["--version", "v1"]).run();
+    assert!(built.stdout.contains("plain:v1"), "{}", built.stdout);
+    let python = ["serve", "plain:v1", "--port", "0", "--python", "/nonexistent/python"];
+    let output = context
+        .ekiben(python)
+        .status(INPUT)
+        .stderr("error: cannot run the Python interpreter `/nonexistent/python`")
+        .stderr("hint: name a Python that has the service's packages with `--python PATH`")
+        .run();
+    assert_eq!(output.stdout.matches("cannot run the Python interpreter").count(), 1, "{}", output.stdout);
+
+    let bento = context.bentoml_home().join("bentos/plain/v1");
+    for (description, reason) in [("a: [", "bento.yaml"), ("name: plain\n", "bento.yaml"), ("", "bento.yaml")]
+    {
+        fs::write(bento.join("bento.yaml"), description).expect("the bento is there");
+        let path = bento.display().to_string();
+        for target in ["plain:v1", &path] {
+            let command = context.ekiben(["serve", target, "--port", "0"]);
+            assert_refused(&context, command, INPUT, &[reason, "damaged"]);
+        }
+    }
+}
+
+#[test]
 fn rules_that_leave_the_service_out_are_refused() {
     let context = TestContext::new();
     let command = build(&context, "service: service:Plain\ninclude: [\"*.txt\"]\n", SERVICE);
@@ -236,6 +373,35 @@ fn a_model_of_the_bentofile_that_is_not_in_the_store_is_named() {
     let context = TestContext::new();
     let command = build(&context, "service: service:Plain\nmodels:\n  - absent:v1\n", SERVICE);
     assert_refused(&context, command, INPUT, &["`absent:v1`", "ekiben models list"]);
+}
+
+#[test]
+fn a_link_or_pipe_that_no_model_can_have_is_named_and_leaves_no_model() {
+    let context = TestContext::new();
+    let files = context.work().join("files");
+    fs::create_dir_all(files.join("deep")).expect("the directory is there");
+    fs::write(files.join("a"), "first, so that something was copied").expect("the directory is there");
+    let create = |tag: &str| context.ekiben(["models", "create", tag, "--from", "files"]);
+    assert!(create("other:v1").run().stdout.contains("other:v1"));
+    let place = files.join("deep/x");
+    let link = |target: &str| symlink(target, &place).expect("it is new");
+    let pipe = || {
+        let made = context.command(&peers::system("mkfifo")).args(["files/deep/x"]).run();
+        assert_eq!(made.stdout, "");
+    };
+    let makers: [(&dyn Fn(), &str); 4] = [
+        (&|| link("gone"), "it is a link to `gone`, which is not there"),
+        (&|| link("../deep"), "it is a link that leads back to where it is"),
+        (&|| link("x"), "it is a link that leads back to where it is"),
+        (&pipe, "it is a pipe, not a file or directory"),
+    ];
+    for (make, reason) in makers {
+        make();
+        let parts = ["`files/deep/x`", reason, "take it out of the directory"];
+        assert_refused(&context, create("other:v2"), INPUT, &parts);
+        assert!(!context.bentoml_home().join("models/other/v2").exists());
+        fs::remove_file(&place).expect("it was made");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::super::args::{ContainerizeArgs, DocumentOutput};
 use super::super::progress::human_size;
 use super::super::{CommandError, Session};
-use super::document;
+use super::{document, items};
 use crate::env::Environment;
 use crate::oci::compress::Compression;
 use crate::oci::platform::{ParsePlatformError, Platform};
@@ -76,7 +76,7 @@ pub(super) fn settings(args: &ContainerizeArgs, session: &Session) -> Result<Set
     let base = args.base.as_ref().map(|name| name.parse::<TransportName>()).transpose();
     let base = base.map_err(UsageError::from)?;
     Ok(Settings {
-        bento: args.bento.parse()?,
+        bento: items::query(&args.bento, session.printer)?,
         image_tags: args.image_tags.iter().map(parse).collect::<Result<_, _>>()?,
         destinations: args
             .to
