@@ -1,14 +1,12 @@
 //! From what is written to what is meant: defaults, the project's own metadata, files named.
 
-use std::fs::{self, File};
-use std::io;
 use std::path::Path;
 
 use super::error::{Error, Reason};
+use super::files::Files;
 use super::places::Places;
 use super::raw::{Raw, RawDocker, RawEnv, RawPython, is_variable_name};
 use super::{Bentofile, Description, Docker, Loaded, Python, Stage, Variable};
-use crate::text;
 
 /// What `pyproject.toml` says about the project itself.
 #[derive(Debug, Default)]
@@ -25,16 +23,11 @@ pub(super) fn complete(context: &Path, places: Places, raw: Raw, project: Projec
     let files = Files { context, places: &places };
     let description = raw.description.map(|text| match text.strip_prefix("file:").map(str::trim) {
         None => Ok(Description::Text(text)),
-        Some(path) if is_inside(path) => {
-            files.check("description", path).map(|()| Description::File(path.into()))
-        }
+        Some(path) if is_inside(path) => Ok(Description::File(path.into())),
         Some(path) => Err(places.bad_value("description", path, Reason::OutsideContext)),
     });
     let mut envs = raw.envs;
     let (docker, docker_env) = docker(&files, raw.docker)?;
-    if let Some(file) = &raw.python.requirements_txt {
-        files.check("python.requirements_txt", file)?;
-    }
     // The original ignores `docker.env`; what it says is still what the user wants.
     for (name, value) in docker_env {
         if !envs.iter().any(|known| known.name == name) {
@@ -107,33 +100,6 @@ fn python(
 
 type Variables = Vec<(String, String)>;
 
-/// The files that a build configuration names.
-struct Files<'a> {
-    context: &'a Path,
-    places: &'a Places,
-}
-
-impl Files<'_> {
-    /// Makes sure, before any work, that the file that a key names is one that can be read.
-    fn check(&self, key: &str, path: &str) -> Result<(), Error> {
-        let named = self.context.join(path);
-        let is_file = |metadata: fs::Metadata| {
-            if metadata.is_file() { Ok(()) } else { Err(io::ErrorKind::IsADirectory.into()) }
-        };
-        // Looked at first: opening a pipe would wait for somebody to write to it.
-        let checked = fs::metadata(&named).and_then(is_file).and_then(|()| File::open(named));
-        checked.map(drop).map_err(|source| self.unreadable(key, path, source))
-    }
-
-    fn read(&self, key: &str, path: &str) -> Result<String, Error> {
-        text::read(&self.context.join(path)).map_err(|error| self.unreadable(key, path, error.into_io()))
-    }
-
-    fn unreadable(&self, key: &str, path: &str, source: io::Error) -> Error {
-        Error::NamedFile { place: self.places.of(key), key: key.to_owned(), path: path.into(), source }
-    }
-}
-
 fn docker(files: &Files<'_>, raw: RawDocker) -> Result<(Docker, Variables), Error> {
     let bad = |value: &str, reason| files.places.bad_value("docker.env", value, reason);
     let variables = match raw.env {
@@ -143,12 +109,10 @@ fn docker(files: &Files<'_>, raw: RawDocker) -> Result<(Docker, Variables), Erro
             if !is_inside(&path) {
                 return Err(bad(&path, Reason::OutsideContext));
             }
-            dotenv(&files.read("docker.env", &path)?).map_err(|line| bad(&line, Reason::NotAVariable))?
+            dotenv(&files.read("docker.env", path.as_ref())?)
+                .map_err(|line| bad(&line, Reason::NotAVariable))?
         }
     };
-    if let Some(script) = &raw.setup_script {
-        files.check("docker.setup_script", script)?;
-    }
     let docker = Docker {
         distro: raw.distro,
         python_version: raw.python_version,

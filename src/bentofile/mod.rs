@@ -8,6 +8,7 @@ mod complete;
 mod decode;
 mod document;
 mod error;
+mod files;
 mod places;
 mod raw;
 mod schema;

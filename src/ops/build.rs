@@ -151,6 +151,7 @@ pub fn build(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Out
 
 fn load(settings: &Settings) -> Result<Loaded, BuildError> {
     let mut loaded = bentofile::load(&settings.context, settings.bentofile.as_deref())?;
+    loaded.bentofile.check_files(&settings.context)?;
     if let Some(path) = &settings.argument_file {
         for (key, value) in argument_file(path)? {
             set(&mut loaded.bentofile.args, key, value);

@@ -84,7 +84,12 @@ fn a_file_that_the_bentofile_names_and_that_is_not_there_is_named_with_its_place
     }
     fs::create_dir(context.work().join("folder")).expect("it is not there yet");
     let command = build(&context, "service: service:Plain\ndocker: {setup_script: folder}\n", SERVICE);
-    assert_refused(&context, command, INPUT, &["bentofile.yaml:2:24", "`docker.setup_script`", "directory"]);
+    assert_refused(
+        &context,
+        command,
+        INPUT,
+        &["bentofile.yaml:2:24", "`docker.setup_script`", "it is not a file"],
+    );
 }
 
 #[test]
