@@ -60,6 +60,11 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
     file.publish()
 }
 
+/// Makes sure that files can be made in a directory, by making one and taking it away again.
+pub fn check_writable(directory: &Path) -> io::Result<()> {
+    tempfile::Builder::new().prefix(STAGING_PREFIX).tempfile_in(directory)?.close()
+}
+
 /// A file that appears at its path when it is finished, and leaves nothing when it is not.
 pub struct StagedFile {
     file: NamedTempFile,

@@ -28,5 +28,6 @@ pub mod resolve;
 pub mod serve;
 pub mod store;
 pub mod tag;
+pub mod text;
 pub mod transport;
 pub mod yaml;

@@ -1,9 +1,10 @@
 //! From what is written to what is meant: defaults, the project's own metadata, files named.
 
-use std::fs;
 use std::path::Path;
 
-use super::error::{Error, Place, Reason};
+use super::error::{Error, Reason};
+use super::files::Files;
+use super::places::Places;
 use super::raw::{Raw, RawDocker, RawEnv, RawPython, is_variable_name};
 use super::{Bentofile, Description, Docker, Loaded, Python, Stage, Variable};
 
@@ -17,22 +18,16 @@ pub(super) struct Project {
 }
 
 /// Fills in everything that is not written.
-pub(super) fn complete(context: &Path, file: &Path, raw: Raw, project: Project) -> Result<Loaded, Error> {
+pub(super) fn complete(context: &Path, places: Places, raw: Raw, project: Project) -> Result<Loaded, Error> {
     let mut warnings = raw.warnings;
-    let place = || Place { file: file.to_owned(), at: None };
-    let bad = |key: &str, value: &str, reason| Error::BadValue {
-        place: place(),
-        key: key.to_owned(),
-        value: value.to_owned(),
-        reason: Box::new(reason),
-    };
-    let description = raw.description.map(|text| match text.strip_prefix("file:") {
+    let files = Files { context, places: &places };
+    let description = raw.description.map(|text| match text.strip_prefix("file:").map(str::trim) {
         None => Ok(Description::Text(text)),
-        Some(path) if is_inside(path.trim()) => Ok(Description::File(path.trim().into())),
-        Some(path) => Err(bad("description", path.trim(), Reason::OutsideContext)),
+        Some(path) if is_inside(path) => Ok(Description::File(path.into())),
+        Some(path) => Err(places.bad_value("description", path, Reason::OutsideContext)),
     });
     let mut envs = raw.envs;
-    let (docker, docker_env) = docker(context, raw.docker, &bad)?;
+    let (docker, docker_env) = docker(&files, raw.docker)?;
     // The original ignores `docker.env`; what it says is still what the user wants.
     for (name, value) in docker_env {
         if !envs.iter().any(|known| known.name == name) {
@@ -57,6 +52,7 @@ pub(super) fn complete(context: &Path, file: &Path, raw: Raw, project: Project) 
         models: raw.models,
         envs,
         args: raw.args,
+        places,
     };
     Ok(Loaded { bentofile, warnings, path: None })
 }
@@ -104,21 +100,17 @@ fn python(
 
 type Variables = Vec<(String, String)>;
 
-fn docker(
-    context: &Path,
-    raw: RawDocker,
-    bad: &impl Fn(&str, &str, Reason) -> Error,
-) -> Result<(Docker, Variables), Error> {
+fn docker(files: &Files<'_>, raw: RawDocker) -> Result<(Docker, Variables), Error> {
+    let bad = |value: &str, reason| files.places.bad_value("docker.env", value, reason);
     let variables = match raw.env {
         None => Vec::new(),
         Some(RawEnv::Variables(variables)) => variables,
         Some(RawEnv::File(path)) => {
             if !is_inside(&path) {
-                return Err(bad("docker.env", &path, Reason::OutsideContext));
+                return Err(bad(&path, Reason::OutsideContext));
             }
-            let path = context.join(path);
-            let text = fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
-            dotenv(&text).map_err(|line| bad("docker.env", &line, Reason::NotAVariable))?
+            dotenv(&files.read("docker.env", path.as_ref())?)
+                .map_err(|line| bad(&line, Reason::NotAVariable))?
         }
     };
     let docker = Docker {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::text::NotUtf8;
 use crate::yaml::Position;
 
 /// A bentofile could not be used.
@@ -25,6 +26,26 @@ pub enum Error {
     #[error("cannot read `{}`", path.display())]
     Read {
         /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is in another encoding.
+    #[error("{place}: the file is not UTF-8")]
+    Encoding {
+        /// Where the first such byte is.
+        place: Place,
+        /// Which byte.
+        source: NotUtf8,
+    },
+    /// A file that the bentofile names cannot be read.
+    #[error("{place}: `{key}` names the file `{}`, which cannot be read", path.display())]
+    NamedFile {
+        /// Where it is named.
+        place: Place,
+        /// The key that names it.
+        key: String,
+        /// The file as written, relative to the project.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -117,6 +138,9 @@ pub enum Reason {
     /// Not `NAME=VALUE`.
     #[error("a variable looks like `NAME=VALUE`")]
     NotAVariable,
+    /// Not a package index.
+    #[error("a package index is a URL with its scheme, such as `https://pypi.org/simple`")]
+    NotAnIndex,
     /// Not a file pattern.
     #[error("the pattern cannot be understood")]
     NotAPattern,

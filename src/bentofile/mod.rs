@@ -8,20 +8,23 @@ mod complete;
 mod decode;
 mod document;
 mod error;
+mod files;
+mod places;
 mod raw;
 mod schema;
 mod select;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use self::complete::{Project, complete};
 use self::raw::Raw;
 use crate::tag::TagQuery;
+use crate::text::{self, TextError};
 use crate::yaml::{self, Kind, Node, Position, Value};
 
 pub use error::{Error, Place, Reason};
+pub use places::Places;
 pub use select::{SelectError, SelectedFile, Selection, Selector};
 
 /// The file that is looked for first.
@@ -29,6 +32,9 @@ pub const BENTOFILE: &str = "bentofile.yaml";
 
 /// The file that is looked for next.
 pub const PYPROJECT: &str = "pyproject.toml";
+
+/// Where `pyproject.toml` lists what the project needs.
+const DEPENDENCIES: &[&str] = &["project", "dependencies"];
 
 /// A build configuration, complete.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +63,8 @@ pub struct Bentofile {
     pub envs: Vec<Variable>,
     /// Template arguments.
     pub args: Vec<(String, Value)>,
+    /// Where everything is written.
+    pub places: Places,
 }
 
 /// What the README of a bento is made of.
@@ -205,55 +213,69 @@ pub fn load(context: &Path, file: Option<&Path>) -> Result<Loaded, Error> {
     }
     let Some((path, source)) = find(context, file)? else {
         let raw = Raw::default();
-        return complete(context, Path::new(BENTOFILE), raw, Project::default());
+        return complete(context, Places::new(Path::new(BENTOFILE)), raw, Project::default());
     };
     let loaded = if path.file_name().is_some_and(|name| name == PYPROJECT) {
-        let (raw, project) = read_pyproject(context, &path, &source)?;
-        complete(context, &path, raw, project)
+        let (raw, project, places) = read_pyproject(context, &path, &source)?;
+        complete(context, places, raw, project)
     } else {
-        complete(context, &path, read_yaml(&path, &source)?, Project::default())
+        let (raw, places) = read_yaml(&path, &source)?;
+        complete(context, places, raw, Project::default())
     };
     loaded.map(|loaded| Loaded { path: Some(path), ..loaded })
 }
 
 /// The file to read and its text. The path is what errors call it: short for the usual places.
 fn find(context: &Path, file: Option<&Path>) -> Result<Option<(PathBuf, String)>, Error> {
-    let read = |path: &Path| match fs::read_to_string(path) {
+    let read = |path: &Path, called: &Path| match text::read(path) {
         Ok(source) => Ok(Some(source)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
+        Err(TextError::File(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(TextError::File(source)) => Err(Error::Read { path: path.to_owned(), source }),
+        Err(TextError::NotUtf8(source)) => {
+            let at = Position { line: source.line, column: source.column };
+            Err(Error::Encoding { place: Place { file: called.to_owned(), at: Some(at) }, source })
+        }
     };
     if let Some(path) = file {
-        let source = read(path)?.ok_or_else(|| Error::NotFound { path: path.to_owned() })?;
+        let source = read(path, path)?.ok_or_else(|| Error::NotFound { path: path.to_owned() })?;
         return Ok(Some((path.to_owned(), source)));
     }
     for name in [BENTOFILE, PYPROJECT] {
-        if let Some(source) = read(&context.join(name))? {
+        if let Some(source) = read(&context.join(name), Path::new(name))? {
             return Ok(Some((name.into(), source)));
         }
     }
     Ok(None)
 }
 
-fn read_yaml(path: &Path, source: &str) -> Result<Raw, Error> {
+fn read_yaml(path: &Path, source: &str) -> Result<(Raw, Places), Error> {
+    let mut places = Places::new(path);
     let node = yaml::read(source).map_err(|error| unreadable(path, source, error))?;
     if matches!(&node.kind, Kind::Scalar(scalar) if scalar.value == Value::Null) {
-        return Ok(Raw::default());
+        return Ok((Raw::default(), places));
     }
-    Raw::read(path, &node, "")
+    places.add("", &node);
+    Ok((Raw::read(path, &node, "")?, places))
 }
 
-fn read_pyproject(context: &Path, path: &Path, source: &str) -> Result<(Raw, Project), Error> {
+fn read_pyproject(context: &Path, path: &Path, source: &str) -> Result<(Raw, Project, Places), Error> {
+    let mut places = Places::new(path);
     let node = yaml::read_toml(source).map_err(|error| unreadable(path, source, error))?;
     let raw = match lookup(&node, &["tool", "bentoml", "build"]) {
-        Some(build) => Raw::read(path, build, "")?,
+        Some(build) => {
+            places.add("", build);
+            Raw::read(path, build, "")?
+        }
         None => Raw::default(),
     };
+    if let Some(dependencies) = lookup(&node, DEPENDENCIES) {
+        places.add("project.dependencies", dependencies);
+    }
     let text = |node: &Node| match &node.kind {
         Kind::Scalar(scalar) => Some(scalar.text.clone()),
         _ => None,
     };
-    let dependencies = match lookup(&node, &["project", "dependencies"]).map(|node| &node.kind) {
+    let dependencies = match lookup(&node, DEPENDENCIES).map(|node| &node.kind) {
         Some(Kind::List(items)) => items.iter().filter_map(text).collect(),
         _ => Vec::new(),
     };
@@ -263,7 +285,7 @@ fn read_pyproject(context: &Path, path: &Path, source: &str) -> Result<(Raw, Pro
         dependencies,
         has_src_directory: directory.join("src").is_dir(),
     };
-    Ok((raw, project))
+    Ok((raw, project, places))
 }
 
 fn lookup<'a>(node: &'a Node, path: &[&str]) -> Option<&'a Node> {

@@ -7,8 +7,8 @@ use super::error::{Error, Reason};
 use super::schema;
 use super::select::is_pattern;
 use super::{Conda, Model, Stage, Variable};
-use crate::tag::{self, TagQuery};
-use crate::yaml::{Node, Value};
+use crate::tag::{self, TagQuery, lowercase_warning};
+use crate::yaml::{Kind, Node, Value};
 
 /// The distributions that the original tool has images for.
 const DISTROS: &[&str] = &["amazonlinux", "ubi8", "debian", "alpine"];
@@ -78,7 +78,7 @@ impl Raw {
         let mut warnings = Vec::new();
         Ok(Self {
             service: root.text("service")?.filter(|service| !service.is_empty()),
-            name: root.read("name", name)?,
+            name: root.read("name", |entry| name(entry, &mut warnings))?,
             description: root.text("description")?,
             labels: root.read("labels", |entry| labels(entry, &mut warnings))?.unwrap_or_default(),
             include: root.read("include", patterns)?,
@@ -86,8 +86,10 @@ impl Raw {
             python: root.read("python", RawPython::read)?.unwrap_or_default(),
             docker: root.read("docker", |entry| RawDocker::read(entry, &mut warnings))?.unwrap_or_default(),
             conda: root.read("conda", conda)?.filter(|conda| *conda != Conda::default()),
-            models: root.read("models", |entry| entry.items(model))?.unwrap_or_default(),
-            envs: root.read("envs", |entry| entry.items(variable))?.unwrap_or_default(),
+            models: root
+                .read("models", |entry| entry.items(|entry| model(entry, &mut warnings)))?
+                .unwrap_or_default(),
+            envs: root.read("envs", variables)?.unwrap_or_default(),
             args: root.read("args", arguments)?.unwrap_or_default(),
             warnings,
         })
@@ -132,8 +134,9 @@ impl RawDocker {
     }
 }
 
-fn name(entry: Entry<'_>) -> Result<String, Error> {
+fn name(entry: Entry<'_>, warnings: &mut Vec<String>) -> Result<String, Error> {
     let text = entry.text()?;
+    warnings.extend(lowercase_warning(&text));
     match TagQuery::newest(&text) {
         Ok(query) => Ok(query.name().to_owned()),
         Err(reason) => Err(entry.bad_value(&text, reason.into())),
@@ -192,7 +195,6 @@ fn python_version(entry: Entry<'_>, distro: &str, warnings: &mut Vec<String>) ->
 }
 
 fn docker_env(entry: Entry<'_>) -> Result<RawEnv, Error> {
-    use crate::yaml::Kind;
     match &entry.node.kind {
         Kind::Scalar(_) => entry.text().map(RawEnv::File),
         Kind::List(_) => entry.items(assignment).map(RawEnv::Variables),
@@ -232,14 +234,13 @@ fn conda(entry: Entry<'_>) -> Result<Conda, Error> {
     })
 }
 
-fn model(entry: Entry<'_>) -> Result<Model, Error> {
-    use crate::yaml::Kind;
+fn model(entry: Entry<'_>, warnings: &mut Vec<String>) -> Result<Model, Error> {
     if let Kind::Scalar(_) = entry.node.kind {
-        return Ok(Model { tag: query(entry)?, filter: None, alias: None });
+        return Ok(Model { tag: query(entry, warnings)?, filter: None, alias: None });
     }
     let table = Table::new(entry, Some(schema::MODEL))?;
     table.required_text("tag")?;
-    let tag = table.read("tag", query)?;
+    let tag = table.read("tag", |entry| query(entry, warnings))?;
     Ok(Model {
         tag: tag.ok_or_else(|| entry.wrong_type("a tag"))?,
         filter: table.text("filter")?,
@@ -247,9 +248,20 @@ fn model(entry: Entry<'_>) -> Result<Model, Error> {
     })
 }
 
-fn query(entry: Entry<'_>) -> Result<TagQuery, Error> {
+fn query(entry: Entry<'_>, warnings: &mut Vec<String>) -> Result<TagQuery, Error> {
     let text = entry.text()?;
+    warnings.extend(lowercase_warning(&text));
     text.parse().map_err(|reason: tag::Error| entry.bad_value(&text, reason.into()))
+}
+
+fn variables(entry: Entry<'_>) -> Result<Vec<Variable>, Error> {
+    match &entry.node.kind {
+        Kind::List(_) => entry.items(variable),
+        _ => {
+            Err(entry
+                .wrong_type("a list with a name and a value for each, such as `- {name: KEY, value: text}`"))
+        }
+    }
 }
 
 /// One variable; other keys are tolerated here, as they are by the original.

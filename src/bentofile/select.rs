@@ -130,6 +130,13 @@ impl Selector {
                 if !self.rules_out(&path, rules) {
                     self.walk(context, &path, rules, selection)?;
                 }
+            } else if kind.is_symlink() && entry.path().is_dir() {
+                // The original leaves them out too, and says nothing.
+                if self.takes_from(&entry.path(), &path, rules) {
+                    selection.warnings.push(format!(
+                        "`{path}` is left out: it is a link to a directory; put the directory itself in its place"
+                    ));
+                }
             } else if self.takes(&path, rules) {
                 take(path, &entry, selection)?;
             }
@@ -144,6 +151,17 @@ impl Selector {
             && !self.exclude.matches(path, false)
             && !self.built_in.matches(path, false)
             && !rules.iter().any(|rules| rules.patterns.matches(rules.relative(path), false))
+    }
+
+    /// Whether the rules would take anything that is right inside of a directory, if that can be known.
+    fn takes_from(&self, directory: &Path, path: &str, rules: &[LocalRules]) -> bool {
+        if self.rules_out(path, rules) {
+            return false;
+        }
+        let Ok(entries) = sorted_entries(directory) else { return true };
+        let mut inside =
+            entries.iter().map(|entry| format!("{path}/{}", entry.file_name().to_string_lossy()));
+        inside.any(|path| self.takes(&path, rules))
     }
 
     /// Whether nothing below a directory can be taken.
@@ -182,7 +200,7 @@ fn sorted_entries(directory: &Path) -> Result<Vec<fs::DirEntry>, SelectError> {
     Ok(entries)
 }
 
-/// Takes a file or a link to a file; links to directories are left out, as there.
+/// Takes a file or a link to a file.
 fn take(path: String, entry: &fs::DirEntry, selection: &mut Selection) -> Result<(), SelectError> {
     let source = entry.path();
     let read = |error| SelectError::Read { path: source.clone(), source: error };
@@ -190,7 +208,6 @@ fn take(path: String, entry: &fs::DirEntry, selection: &mut Selection) -> Result
     let mut link = None;
     if metadata.is_symlink() {
         match fs::metadata(&source) {
-            Ok(target) if target.is_dir() => return Ok(()),
             Ok(_) => {}
             Err(_) => selection.warnings.push(format!("`{path}` is a link that leads nowhere")),
         }
@@ -421,6 +438,20 @@ mod tests {
                 .any(|warning| warning.contains("`dangling` is a link that leads nowhere"))
         );
         assert!(selection.warnings.iter().any(|warning| warning.contains("which is not in the project")));
+        let directory_links = |include: &[&str], exclude: &[&str]| {
+            let lists =
+                [include, exclude].map(|list| list.iter().map(|&item| item.to_owned()).collect::<Vec<_>>());
+            let warnings = Selector::new(&lists[0], &lists[1]).select(directory.path()).unwrap().warnings;
+            warnings
+                .iter()
+                .filter(|warning| warning.starts_with("`to_directory` is left out: it is a link"))
+                .count()
+        };
+        for include in ["*", "to_directory/", "to_directory/**"] {
+            assert_eq!(directory_links(&[include], &[]), 1, "{include}");
+            assert_eq!(directory_links(&[include], &["to_directory/"]), 0, "{include}");
+        }
+        assert_eq!(directory_links(&["*.py"], &[]), 0);
     }
 
     #[test]

@@ -23,9 +23,16 @@ use crate::pydeps;
 use crate::registry::RegistryError;
 use crate::report::Interrupted;
 use crate::resolve::ResolveError;
-use crate::store;
+use crate::serve::ServeError;
+use crate::serve::target::TargetError;
+use crate::serve::worker::supervisor::WorkerError;
+use crate::store::{self, CopyError};
 use crate::tag;
+use crate::text::NotUtf8;
 use crate::transport::{SCHEMES, TransportError};
+
+/// What to do with a file in another encoding.
+const SAVE_AS_UTF8: &str = "save the file as UTF-8";
 
 /// Whose matter an error is, as the exit status says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +149,9 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
     if let Some(error) = error.downcast_ref::<ArtifactsError>() {
         return artifacts(error);
     }
+    if let Some(error) = error.downcast_ref::<HostServeError>() {
+        return serve(error);
+    }
     let explained = if let Some(error) = error.downcast_ref::<store::Error>() {
         store(error)
     } else if let Some(error) = error.downcast_ref::<RegistryError>() {
@@ -173,29 +183,66 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
         diagnosis(Kind::CommandLine, "run `ekiben containerize --help` to see what there is")
     } else if error.is::<tag::Error>() {
         input("a tag is `name:version`, of lower-case letters, digits, `-`, `_` and `.`")
-    } else if let Some(HostServeError::NotFound { .. }) = error.downcast_ref::<HostServeError>() {
-        input("run `ekiben list` to see the bentos in the store, or name a directory with a `bentofile.yaml`")
     } else {
         return None;
     };
     Some(explained)
 }
 
+fn serve(error: &HostServeError) -> Option<Diagnosis> {
+    match error {
+        HostServeError::NotFound { .. } => Some(input(
+            "run `ekiben list` to see the bentos in the store, or name a directory with a `bentofile.yaml`",
+        )),
+        HostServeError::Bento { source, .. } => Some(store(source)),
+        HostServeError::Serve(ServeError::Target(error)) => Some(target(error)),
+        HostServeError::Serve(ServeError::Worker(error)) => worker(error),
+        HostServeError::Context(_) | HostServeError::Sdk(_) | HostServeError::Serve(_) => None,
+    }
+}
+
+fn target(error: &TargetError) -> Diagnosis {
+    match error {
+        TargetError::NothingHere { .. } => {
+            input("name a directory with a `bentofile.yaml` or `service.py`, or a service as `module:Class`")
+        }
+        TargetError::NoBento { .. } => input("the bento is damaged: build it again, or import it again"),
+        TargetError::Syntax { path, .. } if path.ends_with("bento.yaml") => {
+            input("the bento is damaged: build it again, or import it again")
+        }
+        TargetError::Syntax { .. } => input("mend the file at that place"),
+        TargetError::Read { .. } => named_file(error, "name a file that can be read"),
+    }
+}
+
+fn worker(error: &WorkerError) -> Option<Diagnosis> {
+    match error {
+        WorkerError::Spawn(error) if error.is_no_program() => {
+            Some(input("name a Python that has the service's packages with `--python PATH`"))
+        }
+        WorkerError::Failed { .. } => Some(input("mend the service where the traceback above ends")),
+        _ => None,
+    }
+}
+
 fn build(error: &BuildError) -> Option<Diagnosis> {
     Some(match error {
         BuildError::Bentofile(error) => bentofile(error),
-        BuildError::Discover(error) => discover(error),
+        BuildError::Discover(error) | BuildError::Target { source: error, .. } => discover(error),
         BuildError::Unresolved { .. } => {
             input("write the value as a literal, or list the model under `models:` in the bentofile")
         }
         BuildError::ServiceLeftOut { .. } => input("mend `include` and `exclude` in the bentofile"),
         BuildError::Thread(_) => surroundings(""),
-        BuildError::Unsupported { key } => input(&format!("take `{key}` out of the bentofile")),
+        BuildError::Unsupported { key, .. } => input(&format!("take `{key}` out of the bentofile")),
         BuildError::MissingModel { query, .. } => input(&format!(
             "run `ekiben models list` to see what is stored; save it from Python, or with `ekiben models create {} --from DIR`",
             if query.wants_latest() { query.name().to_owned() } else { query.to_string() }
         )),
-        BuildError::Python(error) => python(error),
+        BuildError::Python(error) | BuildError::Requirements(error) => python(error),
+        BuildError::ArgumentFile { .. } => {
+            input("name a YAML file with a map of arguments with `--arg-file PATH`")
+        }
         BuildError::Store(error) => store(error),
         BuildError::Read { .. } | BuildError::Write { .. } => file_system(error),
         BuildError::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
@@ -209,7 +256,14 @@ fn bentofile(error: &bentofile::Error) -> Diagnosis {
         E::NotFound { .. } | E::NoContext { .. } => {
             input("name the project's directory, or its bentofile with `--bentofile PATH`")
         }
-        E::Read { .. } => file_system(error),
+        E::Read { .. } => {
+            named_file(error, "name the project's directory, or its bentofile with `--bentofile PATH`")
+        }
+        E::NamedFile { key, .. } => named_file(
+            error,
+            &format!("make the file, or mend `{key}`; paths start at the project's directory"),
+        ),
+        E::Encoding { .. } => input(SAVE_AS_UTF8),
         _ => input("mend the bentofile at that place"),
     }
 }
@@ -217,10 +271,11 @@ fn bentofile(error: &bentofile::Error) -> Diagnosis {
 fn discover(error: &discover::Error) -> Diagnosis {
     use discover::Error as E;
     match error {
-        E::NoServiceFile | E::NoModule { .. } | E::BadTarget { .. } | E::NoService { .. } => {
+        error if error.is_about_target() => {
             input("name the service in the bentofile, as `service: \"module:Class\"`")
         }
-        E::Read { .. } => file_system(error),
+        E::Read { .. } => named_file(error, "mend the path of the service's file"),
+        E::Encoding { .. } => input(SAVE_AS_UTF8),
         _ => input("mend the service at that place"),
     }
 }
@@ -346,6 +401,14 @@ fn transport(error: &TransportError) -> Option<Diagnosis> {
         TransportError::Registry(error) => registry(error),
         TransportError::Engine(error) => engine(error),
         TransportError::File { .. } => file_system(error),
+        TransportError::Destination { .. } => {
+            named_file(error, "name a new file or directory in a directory that can be written to")
+        }
+        TransportError::NotAnArchive { source, .. } => {
+            let hint = "name a tar that `docker save`, `skopeo` or ekiben wrote, uncompressed";
+            // What the system did not say was found in the file.
+            if source.raw_os_error().is_none() { input(hint) } else { named_file(error, hint) }
+        }
         TransportError::NotALayout { .. } => input("name an empty or new directory"),
         TransportError::NotFound { .. } => {
             input("run `ekiben list`, or look at what is there with the tool that wrote it")
@@ -373,6 +436,9 @@ fn store(error: &store::Error) -> Diagnosis {
         }
         E::Ambiguous { .. } => input("type more of the version"),
         E::AlreadyExists { .. } => input("choose another version, or leave it out to get a fresh one"),
+        E::Copy(CopyError::Dangling { .. } | CopyError::Loop { .. } | CopyError::Special { .. }) => {
+            input("mend it, or take it out of the directory")
+        }
         E::NoItemFile { .. }
         | E::Parse { .. }
         | E::MissingField { .. }
@@ -448,6 +514,15 @@ fn python(error: &pydeps::Error) -> Diagnosis {
         E::NoPython | E::NoUv { .. } => {
             surroundings("install Python 3 with pip, or put `uv` on the search path")
         }
+        E::RequirementsFile { .. } => {
+            named_file(error, "make the file, or mend its path; paths start at the file that names it")
+        }
+        E::Requirement { .. } | E::Editable { .. } | E::OptionValue { .. } | E::RequirementsCycle { .. } => {
+            input("mend the requirement at that place")
+        }
+        E::Index { .. } => {
+            input("write the index as a URL with its scheme, such as `https://pypi.org/simple`")
+        }
         E::Resolve { .. } => input("mend `python.packages` or the requirements file"),
         E::NoWheel { .. } | E::LockedWithoutWheel { .. } => {
             input("choose a version that has wheels, or build on the image's own platform")
@@ -491,6 +566,22 @@ fn command() -> Diagnosis {
     input(
         "ekiben runs nothing inside images: take the command out, or put its result into a base image and name it with `docker.base_image`",
     )
+}
+
+/// A file that the user named: that it is not there, or is something else, is the user's matter.
+fn named_file(error: &(dyn Error + 'static), hint: &str) -> Diagnosis {
+    use io::ErrorKind as K;
+    if chain(error).any(<dyn Error>::is::<NotUtf8>) {
+        return input(SAVE_AS_UTF8);
+    }
+    let mut kinds = chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let is_users = |kind| {
+        matches!(
+            kind,
+            K::NotFound | K::NotADirectory | K::IsADirectory | K::InvalidInput | K::InvalidFilename
+        )
+    };
+    if kinds.any(is_users) { input(hint) } else { file_system(error) }
 }
 
 /// What the system said, where that has an obvious remedy.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::text::NotUtf8;
+
 /// A place in a Python file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -48,6 +50,14 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A file is in another encoding.
+    #[error("{place}: the file is not UTF-8")]
+    Encoding {
+        /// Where the first such byte is.
+        place: Place,
+        /// Which byte.
+        source: NotUtf8,
     },
     /// A file is not Python.
     #[error("{place}: cannot parse the file: {message}")]
@@ -103,6 +113,21 @@ pub enum Error {
         /// The name.
         name: String,
     },
+}
+
+impl Error {
+    /// Whether another name of the service would help.
+    pub fn is_about_target(&self) -> bool {
+        matches!(
+            self,
+            Self::NoServiceFile
+                | Self::NoModule { .. }
+                | Self::BadTarget { .. }
+                | Self::NoService { .. }
+                | Self::SeveralServices { .. }
+                | Self::NoAttribute { .. }
+        )
+    }
 }
 
 struct Known<'a>(&'a [String]);

@@ -1,7 +1,6 @@
 //! The project's Python files, parsed. The parser is used in this directory alone.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use ruff_python_ast::{Alias, Expr, Stmt, StmtClassDef, StmtFunctionDef, StmtImpo
 use ruff_text_size::{Ranged, TextSize};
 
 use super::error::{Error, Place};
+use crate::text::{self, TextError};
 
 /// The files that a service consists of, as far as they are in the project.
 pub(super) struct Project {
@@ -85,16 +85,20 @@ fn read_module(roots: &[PathBuf], context: &Path, name: &str) -> Result<Option<M
         let candidates = [(format!("{relative}.py"), false), (format!("{relative}/__init__.py"), true)];
         for (candidate, is_package) in candidates {
             let path = root.join(candidate);
-            let source = match fs::read_to_string(&path) {
+            let file = path.strip_prefix(context).unwrap_or(&path).to_string_lossy().into_owned();
+            let source = match text::read(&path) {
                 Ok(source) => source,
-                Err(error)
+                Err(TextError::File(error))
                     if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
                 {
                     continue;
                 }
-                Err(source) => return Err(Error::Read { path, source }),
+                Err(TextError::File(source)) => return Err(Error::Read { path, source }),
+                Err(TextError::NotUtf8(source)) => {
+                    let place = Place { file, line: source.line, column: source.column };
+                    return Err(Error::Encoding { place, source });
+                }
             };
-            let file = path.strip_prefix(context).unwrap_or(&path).to_string_lossy().into_owned();
             return Module::parse(name.to_owned(), is_package, file, source).map(Some);
         }
     }

@@ -2,6 +2,7 @@
 
 mod error;
 mod image;
+mod image_limits;
 mod pin;
 mod readme;
 mod requirements;
@@ -9,7 +10,6 @@ mod stage;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -27,7 +27,8 @@ use crate::report::{Interrupt, Report};
 use crate::store::{
     Bento, BentoInfo, CreationTime, Dependency, Environment, FORMAT_VERSION, Home, ServiceInfo, tree_size,
 };
-use crate::tag::{Tag, snake_case};
+use crate::tag::{Tag, lowercase_warning, snake_case};
+use crate::text;
 use crate::yaml::{self, Value};
 
 /// Stack of the thread that reads the source: a nesting that Python's own parser accepts needs a part of this.
@@ -126,6 +127,10 @@ pub fn build(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Out
     let discovery = discover(&bentofile, settings, surroundings)?;
     refuse_unsupported(&bentofile, &discovery)?;
     let pinned = pin::pin(&bentofile, &discovery, &surroundings.home)?;
+    warnings.extend(
+        [&settings.name, &settings.version].into_iter().flatten().filter_map(|text| lowercase_warning(text)),
+    );
+    warnings.extend(image_limits::warnings(&bentofile));
     warnings.extend(discovery.warnings.iter().cloned());
     warnings.extend(pinned.warnings.iter().cloned());
     warnings.extend(late_load_warnings(&discovery, &pinned));
@@ -146,6 +151,7 @@ pub fn build(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Out
 
 fn load(settings: &Settings) -> Result<Loaded, BuildError> {
     let mut loaded = bentofile::load(&settings.context, settings.bentofile.as_deref())?;
+    loaded.bentofile.check_files(&settings.context)?;
     if let Some(path) = &settings.argument_file {
         for (key, value) in argument_file(path)? {
             set(&mut loaded.bentofile.args, key, value);
@@ -162,8 +168,7 @@ fn load(settings: &Settings) -> Result<Loaded, BuildError> {
 
 fn argument_file(path: &Path) -> Result<Vec<(String, Value)>, BuildError> {
     let bad = |message: String| BuildError::ArgumentFile { path: path.to_owned(), message };
-    let source =
-        fs::read_to_string(path).map_err(|source| BuildError::Read { path: path.to_owned(), source })?;
+    let source = text::read(path).map_err(|error| bad(error.to_string()))?;
     let value = yaml::read(&source).map_err(|error| bad(error.to_string()))?.into_value();
     let entries = value.as_map().ok_or_else(|| bad("it is not a map".to_owned()))?;
     let text =
@@ -195,8 +200,18 @@ fn discover(
     std::thread::scope(|scope| {
         let walker = std::thread::Builder::new().stack_size(DISCOVERY_STACK).spawn_scoped(scope, walk);
         let walker = walker.map_err(BuildError::Thread)?;
-        Ok(walker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
+        let found = walker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        found.map_err(|error| with_target(error, bentofile, settings))
     })
+}
+
+/// What is wrong with the name of a service is wrong where the name is written.
+fn with_target(error: discover::Error, bentofile: &Bentofile, settings: &Settings) -> BuildError {
+    if settings.service.is_none() && bentofile.service.is_some() && error.is_about_target() {
+        let place = bentofile.places.of("service");
+        return BuildError::Target { place, source: Box::new(error) };
+    }
+    error.into()
 }
 
 /// A bento without the module of its own service could be built and never served.
@@ -220,7 +235,7 @@ fn refuse_unsupported(bentofile: &Bentofile, discovery: &Discovery) -> Result<()
         ("python.wheels", !bentofile.python.wheels.is_empty()),
     ];
     if let Some((key, _)) = unsupported.into_iter().find(|(_, is_used)| *is_used) {
-        return Err(BuildError::Unsupported { key });
+        return Err(BuildError::Unsupported { place: bentofile.places.of(key), key });
     }
     match &discovery.entry().image {
         Some(place) => Err(BuildError::ImageObject { place: place.clone() }),
@@ -230,7 +245,7 @@ fn refuse_unsupported(bentofile: &Bentofile, discovery: &Discovery) -> Result<()
 
 /// Loads that will fail in the container, because the model is not among the pinned ones.
 fn late_load_warnings(discovery: &Discovery, pinned: &Pinned) -> Vec<String> {
-    let names: Vec<&str> = pinned.tags().map(Tag::name).collect();
+    let names: Vec<&str> = pinned.tags().map(Tag::name).chain(pinned.aliases()).collect();
     let is_pinned = |load: &&LateLoad| {
         let name = load.model.as_deref().and_then(|model| model.split(':').next());
         name.is_some_and(|name| names.contains(&name.to_lowercase().as_str()))

@@ -19,7 +19,7 @@ use crate::pydeps::Host;
 use crate::redact::Secret;
 use crate::registry::{self, Client, KeychainSettings};
 use crate::report::{Activity, Interrupt, Report};
-use crate::transport::Transports;
+use crate::transport::{Transports, Verified};
 use crate::{build_time, debian, http};
 
 /// The surroundings of an operation, made once by the command line.
@@ -157,6 +157,7 @@ impl Context {
                 runtime_directory: environment.path("XDG_RUNTIME_DIR"),
             },
             scratch: self.cache.root().join("tmp"),
+            verified: Verified::new(self.cache.root().join("verified")),
             activity: self.activity(),
         })
     }

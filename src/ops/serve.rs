@@ -25,6 +25,15 @@ pub enum HostServeError {
         #[source]
         source: store::Error,
     },
+    /// The bento is in the store and cannot be used.
+    #[error("cannot serve bento `{target}`")]
+    Bento {
+        /// The target as typed.
+        target: String,
+        /// What is wrong with it.
+        #[source]
+        source: store::Error,
+    },
     /// The SDK could not be written to the cache.
     #[error(transparent)]
     Sdk(#[from] FsError),
@@ -55,7 +64,16 @@ fn find(args: &ServeArgs, environment: &Environment) -> Result<Target, HostServe
     }
     let Ok(query) = text.parse::<TagQuery>() else { return Ok(Target::import(text, working_dir)) };
     let found = Home::open(bentoml_home(environment)?).and_then(|home| home.bentos().get(&query));
-    let bento = found.map_err(|source| HostServeError::NotFound { target: text.to_owned(), source })?;
+    let bento = found.map_err(|source| {
+        use store::Error as E;
+        let target = text.to_owned();
+        match source {
+            E::NotFound { .. } | E::NameNotFound { .. } | E::NameNotListed { .. } => {
+                HostServeError::NotFound { target, source }
+            }
+            source => HostServeError::Bento { target, source },
+        }
+    })?;
     let target = Target::locate(&bento.path.to_string_lossy(), None).map_err(ServeError::from)?;
     Ok(target.unwrap_or_else(|| Target::import(text, working_dir)))
 }

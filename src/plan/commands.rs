@@ -39,6 +39,11 @@ pub fn system_packages(commands: &[String]) -> Result<Vec<String>, CommandError>
     Ok(packages)
 }
 
+/// Whether a text can be the name of a Debian package.
+pub fn is_package(text: &str) -> bool {
+    unquote(text).is_some_and(|name| name == text)
+}
+
 /// The package's name (Debian policy, 5.6.1), out of the quotes that a shell would take off.
 fn unquote(word: &str) -> Option<String> {
     let name = word.strip_prefix('\'').and_then(|word| word.strip_suffix('\'')).unwrap_or(word);

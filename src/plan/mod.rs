@@ -8,7 +8,7 @@ mod config;
 mod input;
 mod layers;
 
-pub use commands::{CommandError, system_packages};
+pub use commands::{CommandError, is_package, system_packages};
 pub use input::{BentoInput, DistributionInput, EnvInput, Inputs, ModelInput, PackagesInput};
 pub use layers::{LayerContent, LayerPlan};
 

@@ -34,6 +34,35 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A requirements file could not be read.
+    #[error("{}cannot read requirements file `{}`", Where(.place.as_deref()), path.display())]
+    RequirementsFile {
+        /// The file.
+        path: PathBuf,
+        /// Where it is named; none where it is the user's first.
+        place: Option<String>,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A requirement line that cannot be understood, or whose file is not there.
+    #[error("{place}: cannot use the requirement `{line}`: {reason}")]
+    Requirement {
+        /// Where it is written.
+        place: String,
+        /// The line.
+        line: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An index that is no URL.
+    #[error("{place}: `{url}` is not a package index")]
+    Index {
+        /// The index.
+        url: String,
+        /// Where it is written.
+        place: String,
+    },
     /// A requirements file includes itself.
     #[error("requirements file `{}` includes itself through `{}`", path.display(), by.display())]
     RequirementsCycle {
@@ -44,20 +73,20 @@ pub enum Error {
     },
     /// A requirement line that an image cannot be built from.
     #[error(
-        "`{line}` in {place} is an editable requirement, which would point at this machine; name the directory or a wheel without `-e`"
+        "{place}: `{line}` is an editable requirement, which would point at this machine; name the directory or a wheel without `-e`"
     )]
     Editable {
         /// The line.
         line: String,
-        /// File and line number, or `packages`.
+        /// Where it is written.
         place: String,
     },
     /// An option without its value.
-    #[error("option `{option}` in {place} needs a value")]
+    #[error("{place}: option `{option}` needs a value")]
     OptionValue {
         /// The option.
         option: String,
-        /// File and line number, or `packages`.
+        /// Where it is written.
         place: String,
     },
     /// A variable that a requirement line names is not set.
@@ -207,6 +236,14 @@ impl Error {
     /// Tells whether trying again later may succeed with the same inputs.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
+    }
+}
+
+struct Where<'a>(Option<&'a str>);
+
+impl std::fmt::Display for Where<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.map_or(Ok(()), |place| write!(formatter, "{place}: "))
     }
 }
 

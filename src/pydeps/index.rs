@@ -95,6 +95,20 @@ impl IndexOptions {
     }
 }
 
+/// Whether a text can name an index: a URL, a directory, or a variable that holds one; `name=` may stand before it.
+pub fn is_index(text: &str) -> bool {
+    let place = match text.split_once('=') {
+        Some((name, place)) if !name.contains(['/', ':', '$']) => place,
+        _ => text,
+    };
+    place.contains("://") || place.starts_with(['$', '/', '.'])
+}
+
+/// A text that is no index, as people may see it: what stands where credentials do is masked.
+pub fn shown_index(text: &str) -> String {
+    without_credentials(&format!("://{text}")).split_off("://".len())
+}
+
 /// The URL as it may be stored: variables stay (they hold no secret), literal credentials go.
 fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };

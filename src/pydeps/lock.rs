@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Host;
+use super::blame::blame;
 use super::cache::{Cache, file_stamp, key};
 use super::error::Error;
 use super::index::{is_credential, keyed};
@@ -86,7 +87,9 @@ fn resolve(request: &LockRequest, uv: &Uv, host: &Host, cache: &Cache) -> Result
         command = command.arg("--constraints").arg(constraints);
     }
     command = request.requirements.index.apply(host, command)?.arg("-");
-    let output = command.run(&host.interrupt).map_err(|error| explain(error, "lock", request.target))?;
+    let output = command.run(&host.interrupt).map_err(|error| {
+        blame(&request.requirements, &error).unwrap_or_else(|| explain(error, "lock", request.target))
+    })?;
     let directory = absolute(&request.directory)?;
     LockedEnv::from_pylock(&String::from_utf8_lossy(&output.stdout), &directory)
 }

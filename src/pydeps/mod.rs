@@ -7,6 +7,7 @@
 //! `uv` does the resolving and downloading; this module decides what it is told, checks what it gives, and
 //! removes everything from its trees that depends on the machine, the time or uv's own version.
 
+mod blame;
 mod bytecode;
 mod cache;
 mod elf;
@@ -34,7 +35,7 @@ use crate::report::Interrupt;
 
 pub use bytecode::{CompiledStdlib, compile_packages, compile_stdlib};
 pub use error::{Error, Warning};
-pub use index::IndexOptions;
+pub use index::{IndexOptions, is_index, shown_index};
 pub use install::{Compiler, Distribution, InstallRequest, Installation, install};
 pub use interpreter::Interpreter;
 pub use lock::{LockRequest, lock};

@@ -1,10 +1,12 @@
 //! Requirement lines as pip reads them, flattened: nested files read, options separated.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
-use super::index::IndexOptions;
+use super::index::{IndexOptions, is_index, shown_index};
+use crate::text;
 
 /// Requirements gathered from lines and files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct Requirements {
     pub constraints: Vec<String>,
     /// Where to look.
     pub index: IndexOptions,
+    /// Where each line is written, for errors; lines that nobody wrote have no place.
+    pub places: BTreeMap<String, String>,
 }
 
 /// What a nested file adds to.
@@ -25,14 +29,20 @@ enum Role {
 }
 
 impl Requirements {
-    /// Adds the lines of a bentofile's `packages`; files they name are relative to `directory`.
+    /// Adds the lines of a bentofile's `packages`; files they name are relative to `directory`, and `place` says where
+    /// the line with that index is written.
     ///
     /// # Errors
     /// A nested file cannot be read or includes itself, an option lacks its value, a line is editable.
-    pub fn add_lines(&mut self, lines: &[String], directory: &Path) -> Result<(), Error> {
+    pub fn add_lines(
+        &mut self,
+        lines: &[String],
+        directory: &Path,
+        place: &dyn Fn(usize) -> String,
+    ) -> Result<(), Error> {
         let text = lines.join("\n");
         let mut reader = Reader { into: self, open: Vec::new() };
-        reader.read(&text, Role::Requirement, directory, "packages")
+        reader.read(&text, Role::Requirement, directory, &|number| place(number - 1))
     }
 
     /// Adds a requirements file; files it names are relative to it.
@@ -40,7 +50,7 @@ impl Requirements {
     /// # Errors
     /// As [`Requirements::add_lines`].
     pub fn add_file(&mut self, path: &Path) -> Result<(), Error> {
-        Reader { into: self, open: Vec::new() }.read_file(path, Role::Requirement)
+        Reader { into: self, open: Vec::new() }.read_file(path, Role::Requirement, None)
     }
 
     /// Adds a wheel, or every wheel of a directory, to be installed.
@@ -71,32 +81,43 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read_file(&mut self, path: &Path, role: Role) -> Result<(), Error> {
-        let real = fs::canonicalize(path).map_err(Error::file("read requirements file", path))?;
+    /// Reads a file that is named at `place`.
+    fn read_file(&mut self, path: &Path, role: Role, place: Option<&str>) -> Result<(), Error> {
+        let explain = |source| Error::RequirementsFile {
+            path: path.to_owned(),
+            place: place.map(str::to_owned),
+            source,
+        };
+        let real = fs::canonicalize(path).map_err(explain)?;
         if self.open.contains(&real) {
             let by = self.open.last().cloned().unwrap_or_default();
             return Err(Error::RequirementsCycle { path: path.to_owned(), by });
         }
-        let text = fs::read_to_string(&real).map_err(Error::file("read requirements file", path))?;
+        let text = text::read(&real).map_err(|error| explain(error.into_io()))?;
         let directory = path.parent().unwrap_or(Path::new("")).to_owned();
         self.open.push(real);
-        let place = format!("`{}`", path.display());
-        self.read(&text, role, &directory, &place)?;
+        let shown = path.strip_prefix(".").unwrap_or(path).display().to_string();
+        self.read(&text, role, &directory, &|number| format!("{shown}:{number}"))?;
         self.open.pop();
         Ok(())
     }
 
-    fn read(&mut self, text: &str, role: Role, directory: &Path, place: &str) -> Result<(), Error> {
+    fn read(
+        &mut self,
+        text: &str,
+        role: Role,
+        directory: &Path,
+        place: &dyn Fn(usize) -> String,
+    ) -> Result<(), Error> {
         for (number, line) in logical_lines(text) {
-            let place =
-                if place.starts_with('`') { format!("{place} line {number}") } else { place.to_owned() };
-            self.line(&line, role, directory, &place)?;
+            self.line(&line, role, directory, &place(number))?;
         }
         Ok(())
     }
 
     fn line(&mut self, line: &str, role: Role, directory: &Path, place: &str) -> Result<(), Error> {
         let Some((option, value)) = split_option(line) else {
+            self.into.places.entry(line.to_owned()).or_insert_with(|| place.to_owned());
             match role {
                 Role::Requirement => self.into.lines.push(line.to_owned()),
                 Role::Constraint => self.into.constraints.push(line.to_owned()),
@@ -106,6 +127,11 @@ impl Reader<'_> {
         let needed = || {
             let missing = Error::OptionValue { option: option.to_owned(), place: place.to_owned() };
             if value.is_empty() { Err(missing) } else { Ok(value.to_owned()) }
+        };
+        let index = || {
+            let url = needed()?;
+            let bad = || Error::Index { url: shown_index(&url), place: place.to_owned() };
+            if is_index(&url) { Ok(url) } else { Err(bad()) }
         };
         match option {
             "-r" | "--requirement" | "-c" | "--constraint" => {
@@ -119,11 +145,11 @@ impl Reader<'_> {
                     // A page of requirements: uv fetches it.
                     self.into.lines.push(line.to_owned());
                 } else {
-                    self.read_file(&directory.join(nested), role)?;
+                    self.read_file(&directory.join(nested), role, Some(place))?;
                 }
             }
-            "-i" | "--index-url" | "--pypi-url" => self.into.index.index_url = Some(needed()?),
-            "--extra-index-url" => self.into.index.extra_index_urls.push(needed()?),
+            "-i" | "--index-url" | "--pypi-url" => self.into.index.index_url = Some(index()?),
+            "--extra-index-url" => self.into.index.extra_index_urls.push(index()?),
             "-f" | "--find-links" => {
                 let named = needed()?;
                 let local = directory.join(&named);
@@ -244,17 +270,23 @@ mod tests {
         let file = directory.path().join("r.txt");
         fs::write(&file, "six\n\n-e ./local\n").unwrap();
         let error = Requirements::default().add_file(&file).unwrap_err().to_string();
-        assert!(error.contains(&format!("in `{}` line 3 is an editable", file.display())), "{error}");
-        let error = Requirements::default().add_lines(&strings(&["--index-url"]), Path::new("/"));
-        assert_eq!(error.unwrap_err().to_string(), "option `--index-url` in packages needs a value");
-        let error = Requirements::default().add_lines(&strings(&["-r gone.txt"]), Path::new("/nonexistent"));
-        assert_eq!(error.unwrap_err().to_string(), "cannot read requirements file `/nonexistent/gone.txt`");
+        assert!(error.starts_with(&format!("{}:3: `-e ./local` is an editable", file.display())), "{error}");
+        let error = |line: &str| {
+            let place = |index: usize| format!("packages[{index}]");
+            let added =
+                Requirements::default().add_lines(&strings(&["six", line]), Path::new("/none"), &place);
+            added.unwrap_err().to_string()
+        };
+        assert_eq!(error("--index-url"), "packages[1]: option `--index-url` needs a value");
+        assert_eq!(error("-r gone.txt"), "packages[1]: cannot read requirements file `/none/gone.txt`");
+        assert_eq!(error("-i pypi.org"), "packages[1]: `pypi.org` is not a package index");
     }
 
     #[test]
     fn odd_text_does_not_panic() {
         for text in ["-", "--", "-é", "\\", "#", "a\\\n", "-r", "\u{feff}six", "-e"] {
-            let _ = Requirements::default().add_lines(&strings(&[text]), Path::new("/nonexistent"));
+            let _ =
+                Requirements::default().add_lines(&strings(&[text]), Path::new("/none"), &|_| String::new());
         }
     }
 }

@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::text::{self, TextError};
 use crate::yaml::{self, Node, ReadError};
 
 /// Reads one of the formats in which projects say what they are.
 type Parser = fn(&str) -> Result<Node, ReadError>;
+
+/// Where `pyproject.toml` has the build configuration.
+const PYPROJECT_SECTION: &[&str] = &["tool", "bentoml", "build"];
 
 /// A target that cannot be served.
 #[derive(Debug, Error)]
@@ -60,6 +64,8 @@ pub enum Target {
         import_string: String,
         /// The directory it is imported in.
         working_dir: PathBuf,
+        /// Other names of models, and the tags that they stand for.
+        aliases: Vec<(String, String)>,
     },
 }
 
@@ -102,7 +108,7 @@ impl Target {
     /// Makes a target of an import string that is not looked for.
     pub fn import(text: &str, working_dir: Option<&Path>) -> Self {
         let working_dir = absolute(working_dir.unwrap_or(Path::new(".")));
-        Self::Import { import_string: text.to_owned(), working_dir }
+        Self::Import { import_string: text.to_owned(), working_dir, aliases: Vec::new() }
     }
 
     /// Returns what the banner and messages call it.
@@ -125,9 +131,13 @@ impl Target {
     pub fn worker_arguments(&self) -> Vec<OsString> {
         match self {
             Self::Bento(bento) => vec!["--bento".into(), bento.directory.clone().into()],
-            Self::Import { import_string, working_dir } => {
+            Self::Import { import_string, working_dir, aliases } => {
                 let directory = working_dir.clone().into();
-                vec!["--target".into(), import_string.into(), "--working-dir".into(), directory]
+                let mut arguments: Vec<OsString> =
+                    vec!["--target".into(), import_string.into(), "--working-dir".into(), directory];
+                // In one word: a name may begin with a dash.
+                arguments.extend(aliases.iter().map(|(name, tag)| format!("--alias={name}={tag}").into()));
+                arguments
             }
         }
     }
@@ -136,12 +146,14 @@ impl Target {
         if let Some(text) = read(&directory.join("bento.yaml"))? {
             return Bento::parse(directory, &text).map(Self::Bento);
         }
-        let import_string = match named_service(directory)? {
+        let project = Project::read(directory)?;
+        let import_string = match project.service {
             Some(service) => service,
             None if directory.join("service.py").is_file() => "service".to_owned(),
             None => return Err(TargetError::NothingHere { directory: directory.to_owned() }),
         };
-        Ok(Self::import(&import_string, Some(working_dir.unwrap_or(directory))))
+        let working_dir = absolute(working_dir.unwrap_or(directory));
+        Ok(Self::Import { import_string, working_dir, aliases: project.aliases })
     }
 }
 
@@ -174,29 +186,50 @@ struct EnvYaml {
     value: Option<String>,
 }
 
-/// Reads the service that `bentofile.yaml` or `pyproject.toml` names.
-fn named_service(directory: &Path) -> Result<Option<String>, TargetError> {
-    let files: [(&str, Parser, &[&str]); 2] = [
-        ("bentofile.yaml", yaml::read, &["service"]),
-        ("pyproject.toml", yaml::read_toml, &["tool", "bentoml", "build", "service"]),
-    ];
-    for (name, parse, keys) in files {
-        let path = directory.join(name);
-        let Some(text) = read(&path)? else { continue };
-        let document = parse(&text).map_err(|source| TargetError::Syntax { path, source })?.into_value();
-        let service = keys.iter().try_fold(&document, |value, key| value.get(key));
-        if let Some(service) = service.and_then(yaml::Value::as_text) {
-            return Ok(Some(service.to_owned()));
+/// What the build configuration of a project says that matters to serving.
+#[derive(Default)]
+struct Project {
+    /// The service.
+    service: Option<String>,
+    /// Other names of models, and the tags that they stand for.
+    aliases: Vec<(String, String)>,
+}
+
+impl Project {
+    /// Reads `bentofile.yaml` or `pyproject.toml`, whichever has a build configuration first.
+    fn read(directory: &Path) -> Result<Self, TargetError> {
+        let files: [(&str, Parser, &[&str]); 2] =
+            [("bentofile.yaml", yaml::read, &[]), ("pyproject.toml", yaml::read_toml, PYPROJECT_SECTION)];
+        let mut project = Self::default();
+        for (name, parse, section) in files {
+            let path = directory.join(name);
+            let Some(text) = read(&path)? else { continue };
+            let document = parse(&text).map_err(|source| TargetError::Syntax { path, source })?.into_value();
+            let Some(build) = section.iter().try_fold(&document, |value, key| value.get(key)) else {
+                continue;
+            };
+            let service = build.get("service").and_then(yaml::Value::as_text);
+            project.service = project.service.or_else(|| service.map(str::to_owned));
+            if project.aliases.is_empty() {
+                project.aliases = aliases(build);
+            }
         }
+        Ok(project)
     }
-    Ok(None)
+}
+
+/// The entries of `models` that have another name in the code.
+fn aliases(build: &yaml::Value) -> Vec<(String, String)> {
+    let models = build.get("models").and_then(yaml::Value::as_list).unwrap_or_default();
+    let text = |model: &yaml::Value, key| model.get(key).and_then(yaml::Value::as_text).map(str::to_owned);
+    models.iter().filter_map(|model| Some((text(model, "alias")?, text(model, "tag")?))).collect()
 }
 
 fn read(path: &Path) -> Result<Option<String>, TargetError> {
-    match std::fs::read_to_string(path) {
+    match text::read(path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(TargetError::Read { path: path.to_owned(), source }),
+        Err(TextError::File(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(TargetError::Read { path: path.to_owned(), source: error.into_io() }),
     }
 }
 
@@ -241,6 +274,18 @@ mod tests {
         assert!(message.ends_with("does not contain a valid bentofile.yaml or service.py"), "{message}");
         let here = directory(&[("bentofile.yaml", "service: [")]);
         assert!(matches!(locate(here.path()), Err(TargetError::Syntax { .. })));
+    }
+
+    #[test]
+    fn other_names_of_models_reach_the_worker() {
+        let yaml = "service: 'app:Main'\nmodels:\n- plain:v1\n- {tag: 'iris:latest', alias: flower}\n";
+        let toml = "[[tool.bentoml.build.models]]\ntag = 'iris:latest'\nalias = 'flower'\n";
+        for files in [&[("bentofile.yaml", yaml)][..], &[("pyproject.toml", toml), ("service.py", "")]] {
+            let here = directory(files);
+            let arguments = locate(here.path()).unwrap().unwrap().worker_arguments();
+            assert_eq!(arguments.last().unwrap(), "--alias=flower=iris:latest");
+            assert_eq!(arguments.len(), 5);
+        }
     }
 
     #[test]

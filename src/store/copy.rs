@@ -1,8 +1,11 @@
 //! Copying a user's directory, and measuring one.
 
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File, FileTimes, FileType};
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use crate::report::{Interrupt, Interrupted};
 
@@ -27,11 +30,27 @@ pub enum CopyError {
         /// Why.
         source: io::Error,
     },
+    /// A link to nothing.
+    #[error("cannot copy `{}`: it is a link to `{}`, which is not there", path.display(), target.display())]
+    Dangling {
+        /// The link.
+        path: PathBuf,
+        /// What it says.
+        target: PathBuf,
+    },
+    /// A link that leads to itself, or to a directory that it is in.
+    #[error("cannot copy `{}`: it is a link that leads back to where it is", path.display())]
+    Loop {
+        /// The link.
+        path: PathBuf,
+    },
     /// Neither a file nor a directory.
-    #[error("cannot copy `{}`: it is neither a file nor a directory", path.display())]
+    #[error("cannot copy `{}`: it is {what}, not a file or directory", path.display())]
     Special {
         /// The path.
         path: PathBuf,
+        /// What it is.
+        what: &'static str,
     },
     /// The user asked to stop.
     #[error(transparent)]
@@ -67,7 +86,8 @@ pub fn copy_tree(from: &Path, to: &Path, interrupt: &Interrupt) -> Result<TreeSi
             size.files += 1;
             size.bytes += length;
         } else {
-            return Err(CopyError::Special { path: entry.path().to_owned() });
+            let what = describe(entry.file_type());
+            return Err(CopyError::Special { path: entry.path().to_owned(), what });
         }
     }
     Ok(size)
@@ -104,9 +124,26 @@ pub fn tree_size(path: &Path) -> Result<TreeSize, CopyError> {
     Ok(size)
 }
 
+fn describe(kind: FileType) -> &'static str {
+    if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
 fn unreadable(root: &Path, error: walkdir::Error) -> CopyError {
     let path = error.path().unwrap_or(root).to_owned();
-    CopyError::Read { path, source: error.into() }
+    let number = error.io_error().and_then(io::Error::raw_os_error);
+    let is_loop = error.loop_ancestor().is_some() || number == Some(Errno::LOOP.raw_os_error());
+    let source = io::Error::from(error);
+    match fs::read_link(&path) {
+        Ok(_) if is_loop => CopyError::Loop { path },
+        Ok(target) if source.kind() == io::ErrorKind::NotFound => CopyError::Dangling { path, target },
+        _ => CopyError::Read { path, source },
+    }
 }
 
 #[cfg(test)]
@@ -143,10 +180,21 @@ mod tests {
         fs::create_dir(&to).unwrap();
         symlink(".", from.join("loop")).unwrap();
         let error = copy_tree(&from, &to, &Interrupt::default()).unwrap_err();
-        assert!(matches!(error, CopyError::Read { .. }), "{error:?}");
+        assert!(matches!(error, CopyError::Loop { .. }), "{error:?}");
         fs::remove_file(from.join("loop")).unwrap();
+        symlink("itself", from.join("itself")).unwrap();
+        let error = copy_tree(&from, &to, &Interrupt::default()).unwrap_err();
+        assert!(matches!(error, CopyError::Loop { .. }), "{error:?}");
+        fs::remove_file(from.join("itself")).unwrap();
+        symlink("gone", from.join("dangling")).unwrap();
+        let error = copy_tree(&from, &to, &Interrupt::default()).unwrap_err();
+        assert!(
+            matches!(&error, CopyError::Dangling { target, .. } if target == Path::new("gone")),
+            "{error:?}"
+        );
+        fs::remove_file(from.join("dangling")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
         let error = copy_tree(&from, &to, &Interrupt::default()).unwrap_err();
-        assert!(matches!(error, CopyError::Special { .. }), "{error:?}");
+        assert!(matches!(error, CopyError::Special { what: "a socket", .. }), "{error:?}");
     }
 }

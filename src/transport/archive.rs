@@ -13,11 +13,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::error::TransportError;
-use super::files::{self, Members, blob_name};
+use super::files::{self, Members, blob_name, is_blob};
 use super::layout::{MARKER, index_document, index_entries};
 use super::manifest;
 use super::name::familiar;
 use super::receipt::Receipt;
+use super::verified::Verified;
 use crate::fs::StagedFile;
 use crate::oci::blob::{Blob, FileBlob};
 use crate::oci::compress::{Compression, copy};
@@ -143,21 +144,42 @@ pub fn archive(image: &Image, names: &[Reference], omit: &BTreeSet<DiffId>) -> V
     VirtualTar::new(&tree, 0)
 }
 
-/// Writes the archive of an image to `path`, unless the file there is that archive already.
+/// Where an archive is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// The scheme by which the user named it.
+    pub scheme: &'a str,
+    /// What files at destinations were found to be.
+    pub verified: &'a Verified,
+}
+
+impl Place<'_> {
+    /// What the user calls the image in it.
+    fn title(&self, names: &[Reference]) -> String {
+        let name = names.first().map(|name| format!(":{}", familiar(name)));
+        format!("{}:{}{}", self.scheme, self.path.display(), name.unwrap_or_default())
+    }
+}
+
+/// Writes the archive of an image, unless the file there is that archive already.
 pub fn write(
-    path: &Path,
-    scheme: &str,
+    place: &Place<'_>,
     image: &Image,
     names: &[Reference],
     activity: &Activity,
 ) -> Result<Receipt, TransportError> {
     let Activity { report, interrupt } = activity;
+    let Place { path, verified, .. } = *place;
+    let tar = archive(image, names, &BTreeSet::new());
+    let is_there = is_same(place, image, names, activity)?;
     let size: u64 = image.layers().iter().map(|layer| layer.size).sum();
     let mut receipt = Receipt {
-        destination: format!("{scheme}:{}", path.display()),
+        destination: place.title(names),
         digest: image.digest(),
         config_digest: image.config_digest(),
-        was_there: is_same(path, image, names),
+        was_there: is_there,
         bytes_written: 0,
         bytes_skipped: 0,
         bytes_mounted: 0,
@@ -166,7 +188,6 @@ pub fn write(
         receipt.bytes_skipped = size;
         return Ok(receipt);
     }
-    let tar = archive(image, names, &BTreeSet::new());
     let explain = |source| TransportError::File { action: "write", path: path.to_owned(), source };
     let progress = report.task(&format!("write {}", path.display()), Some(tar.size()));
     let mut file = StagedFile::beside(path)?;
@@ -175,20 +196,47 @@ pub fn write(
     interrupt.check()?;
     copied.and_then(|_| file.flush()).map_err(explain)?;
     file.publish()?;
+    verified.remember(path, content(image, names));
     receipt.bytes_written = size;
     Ok(receipt)
 }
 
-/// Whether the file is the archive that would be written: same members, same sizes, same small documents.
-fn is_same(path: &Path, image: &Image, names: &[Reference]) -> bool {
-    let Ok(members) = Members::of_archive(path) else { return false };
+/// What an archive is known by: everything in it follows from the image and its names.
+fn content(image: &Image, names: &[Reference]) -> Digest {
+    let familiar: Vec<_> = names.iter().map(familiar).collect();
+    Digest::of(&canonical(&json!({"image": image.digest(), "names": familiar})))
+}
+
+/// Whether the file is the archive that would be written: same members with the same bytes.
+fn is_same(
+    place: &Place<'_>,
+    image: &Image,
+    names: &[Reference],
+    activity: &Activity,
+) -> Result<bool, TransportError> {
+    let Ok(members) = Members::of_archive(place.path) else { return Ok(false) };
     let familiar: Vec<_> = names.iter().map(familiar).collect();
     let index = canonical(&index_document(index_entries(image, &familiar)));
-    let has = |name: String, size: u64| members.get(&name).is_some_and(|member| member.size == size);
-    members.document("index.json").is_ok_and(|bytes| bytes[..] == index[..])
-        && image.layers().iter().all(|layer| has(blob_name(layer.digest), layer.size))
+    let has_documents = members.document("index.json").is_ok_and(|bytes| bytes[..] == index[..])
         && members.blob_document(image.digest()).is_ok()
-        && members.blob_document(image.config_digest()).is_ok()
+        && members.blob_document(image.config_digest()).is_ok();
+    let layers = image.layers().iter().map(|layer| (layer, members.get(&blob_name(layer.digest))));
+    let layers: Option<Vec<_>> = layers
+        .map(|(layer, member)| Some((layer.digest, member.filter(|member| member.size == layer.size)?)))
+        .collect();
+    let Some(layers) = layers.filter(|_| has_documents) else { return Ok(false) };
+    let look = || {
+        for (digest, member) in layers {
+            if !is_blob(&member, digest, activity)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    let is_same = place.verified.check(place.path, content(image, names), look);
+    activity.interrupt.check()?;
+    // What cannot be read is written anew.
+    Ok(is_same.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -206,9 +254,23 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("iris.tar");
         let name: Reference = "iris:1".parse().unwrap();
-        let put = || write(&path, "oci-archive", &image(), std::slice::from_ref(&name), &Activity::silent());
+        let verified = Verified::new(directory.path().join("verified"));
+        let place = Place { path: &path, scheme: "oci-archive", verified: &verified };
+        let put = || write(&place, &image(), std::slice::from_ref(&name), &Activity::silent());
         assert!(!put().unwrap().was_there);
-        assert!(put().unwrap().was_there);
+        let receipt = put().unwrap();
+        assert!(receipt.was_there);
+        assert_eq!(receipt.destination, format!("oci-archive:{}:iris:1", path.display()));
+        let whole = std::fs::read(&path).unwrap();
+        let damaged = {
+            let mut bytes = whole.clone();
+            let at = bytes.windows(3).position(|window| window == b"two").unwrap();
+            bytes[at] = b'T';
+            bytes
+        };
+        std::fs::write(&path, damaged).unwrap();
+        assert!(!put().unwrap().was_there);
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
         let platform = Platform::linux("amd64");
         assert_eq!(read_oci(&path, Some("iris:1"), &platform).unwrap().digest(), image().digest());
         assert_eq!(read_docker(&path, Some(&name), &platform).unwrap().digest(), image().digest());

@@ -26,6 +26,24 @@ pub enum TransportError {
         #[source]
         source: io::Error,
     },
+    /// The destination cannot be written to.
+    #[error("`{name}` cannot be written to")]
+    Destination {
+        /// The transport's name.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not an archive of images.
+    #[error("`{path}` cannot be read as an archive of images")]
+    NotAnArchive {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A blob could not be read or copied.
     #[error("cannot copy blob `{digest}`")]
     Blob {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,14 +12,18 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use super::error::TransportError;
 use super::manifest::{self, INDEX_TYPES};
 use crate::oci::blob::{Blob, FileBlob};
+use crate::oci::compress::Compression;
 use crate::oci::digest::Digest;
 use crate::oci::image::Image;
 use crate::oci::platform::Platform;
+use crate::report::{Activity, Watched};
 
 /// Annotation that names an image in a layout's index (image-spec, annotations.md).
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Largest document that is read into memory; registries promise 4 MiB for manifests.
 const MAX_DOCUMENT: u64 = 16 << 20;
+/// The first block of a tar, which says what it is (POSIX pax, ustar Interchange Format).
+const MAX_TAR_HEADER: u64 = 512;
 /// How deep indexes may nest before they are taken for a trap.
 const MAX_NESTING: usize = 4;
 
@@ -40,8 +44,14 @@ pub(crate) enum Members {
 impl Members {
     /// Lists the regular files of an uncompressed tar without reading their contents.
     pub(crate) fn of_archive(path: &Path) -> Result<Self, TransportError> {
-        let explain = |source| TransportError::File { action: "read", path: path.to_owned(), source };
-        let file = File::open(path).map_err(explain)?;
+        let explain = |source| TransportError::NotAnArchive { path: path.to_owned(), source };
+        // Looked at first: opening a pipe would wait for somebody to write to it.
+        let metadata = path.metadata().map_err(explain)?;
+        if !metadata.is_file() {
+            return Err(explain(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
+        }
+        let mut file = File::open(path).map_err(explain)?;
+        check_form(&mut file).map_err(explain)?;
         let mut archive = tar::Archive::new(file);
         let mut files = BTreeMap::new();
         for entry in archive.entries_with_seek().map_err(explain)? {
@@ -91,6 +101,26 @@ impl Members {
         }
         Ok(bytes)
     }
+}
+
+/// Says of what is no plain tar what it is.
+fn check_form(file: &mut File) -> io::Result<()> {
+    let mut head = Vec::new();
+    file.by_ref().take(MAX_TAR_HEADER).read_to_end(&mut head)?;
+    file.rewind()?;
+    let bad = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    match Compression::sniff(&head) {
+        Compression::None if head.get(257..262) == Some(b"ustar") => Ok(()),
+        Compression::None => bad("it is not a tar"),
+        Compression::Gzip | Compression::Zstd => bad("it is compressed: decompress it first"),
+    }
+}
+
+/// Whether the bytes of a blob are those that its digest names.
+pub(crate) fn is_blob(blob: &FileBlob, digest: Digest, activity: &Activity) -> io::Result<bool> {
+    let progress = activity.report.task(&format!("verify {}", &digest.hex()[..12]), Some(blob.size()));
+    let reader = Watched::new(blob.open_at(0)?, progress.as_ref(), &activity.interrupt);
+    Ok(Digest::of_reader(reader)?.0 == digest)
 }
 
 /// Where a layout keeps a blob (image-spec, image-layout.md, Blobs).

@@ -7,17 +7,19 @@ use oci_spec::image::{Descriptor, DescriptorBuilder, ImageIndex, ImageIndexBuild
 use serde_json::json;
 
 use super::error::TransportError;
-use super::files::{self, Members, REF_NAME, blob_name};
+use super::files::{self, Members, REF_NAME, blob_name, is_blob};
 use super::manifest;
+use super::name::TransportName;
 use super::receipt::Receipt;
+use super::verified::Verified;
 use crate::fs::{self, FsError, StagedDirectory, StagedFile};
-use crate::oci::blob::{Blob, BytesBlob};
+use crate::oci::blob::{Blob, BytesBlob, FileBlob};
 use crate::oci::compress::copy;
 use crate::oci::digest::{Digest, Hasher};
 use crate::oci::image::{Image, MANIFEST_MEDIA_TYPE};
 use crate::oci::json::canonical;
 use crate::oci::platform::Platform;
-use crate::report::{Interrupt, Report, Watched};
+use crate::report::{Activity, Watched};
 
 /// The file that marks a layout.
 pub(super) const MARKER: &str = "oci-layout";
@@ -29,29 +31,29 @@ pub fn read(path: &Path, name: Option<&str>, platform: &Platform) -> Result<Imag
 
 /// Adds `image` to the layout at `path` under each of `names`, making the layout when there is none.
 ///
-/// Blobs that are there already are kept; other images of the layout stay. A layout that could not be finished is
+/// Blobs that are there already, and whole, are kept; other images of the layout stay. A layout that could not be finished is
 /// not there afterwards; one that was there before keeps its old index.
 pub fn write(
     path: &Path,
     names: &[String],
     image: &Image,
-    report: &dyn Report,
-    interrupt: &Interrupt,
+    verified: &Verified,
+    activity: &Activity,
 ) -> Result<Receipt, TransportError> {
     if path.join(MARKER).exists() {
         let _lock = fs::lock(&path.join(".lock"))?;
-        return fill(path, path, names, image, report, interrupt);
+        return fill(path, path, names, image, verified, activity);
     }
     if std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(TransportError::NotALayout { path: path.to_owned() });
     }
     let staged = StagedDirectory::beside(path)?;
-    let receipt = fill(staged.path(), path, names, image, report, interrupt)?;
+    let receipt = fill(staged.path(), path, names, image, verified, activity)?;
     match staged.publish() {
         // Another process made the layout meanwhile: the image is added to that one.
         Err(_) if path.join(MARKER).exists() => {
             let _lock = fs::lock(&path.join(".lock"))?;
-            fill(path, path, names, image, report, interrupt)
+            fill(path, path, names, image, verified, activity)
         }
         published => Ok(published.map(|()| receipt)?),
     }
@@ -63,13 +65,14 @@ fn fill(
     path: &Path,
     names: &[String],
     image: &Image,
-    report: &dyn Report,
-    interrupt: &Interrupt,
+    verified: &Verified,
+    activity: &Activity,
 ) -> Result<Receipt, TransportError> {
     let manifest = image.manifest();
     let (config_digest, config) = image.config_blob();
     let mut receipt = Receipt {
-        destination: format!("oci:{}", path.display()),
+        destination: TransportName::Layout { path: path.to_owned(), name: names.first().cloned() }
+            .to_string(),
         digest: Digest::of(&manifest),
         config_digest,
         was_there: false,
@@ -82,27 +85,36 @@ fn fill(
     let manifest_blob = BytesBlob(manifest.clone());
     blobs.extend([(config_digest, &config as &dyn Blob), (receipt.digest, &manifest_blob)]);
     for (digest, blob) in blobs {
-        if write_blob(&directory.join(blob_name(digest)), digest, blob, report, interrupt)? {
+        if write_blob(&directory.join(blob_name(digest)), digest, blob, verified, activity)? {
             receipt.bytes_written += blob.size();
         } else {
             receipt.bytes_skipped += blob.size();
         }
     }
     fs::write_atomically(&directory.join(MARKER), &canonical(&json!({"imageLayoutVersion": "1.0.0"})))?;
-    receipt.was_there = update_index(&directory.join("index.json"), &index_entries(image, names))?;
+    let is_same_index = update_index(&directory.join("index.json"), &index_entries(image, names))?;
+    receipt.was_there = is_same_index && receipt.bytes_written == 0;
     Ok(receipt)
 }
 
-/// Copies a blob to its file unless that is there already; checks that it is what its digest says.
+/// Copies a blob to its file unless that is there already and whole; checks that it is what its digest says.
 fn write_blob(
     path: &Path,
     digest: Digest,
     blob: &dyn Blob,
-    report: &dyn Report,
-    interrupt: &Interrupt,
+    verified: &Verified,
+    activity: &Activity,
 ) -> Result<bool, TransportError> {
-    if path.metadata().is_ok_and(|metadata| metadata.len() == blob.size()) {
-        return Ok(false);
+    let Activity { report, interrupt } = activity;
+    if let Ok(there) = FileBlob::whole(path.to_owned())
+        && there.size == blob.size()
+    {
+        let is_whole = verified.check(path, digest, || is_blob(&there, digest, activity));
+        interrupt.check()?;
+        // What cannot be read is written anew.
+        if is_whole.unwrap_or_default() {
+            return Ok(false);
+        }
     }
     let explain = |source| TransportError::Blob { digest, source };
     let progress = report.task(&format!("write {}", &digest.hex()[..12]), Some(blob.size()));
@@ -121,6 +133,7 @@ fn write_blob(
         });
     }
     file.publish()?;
+    verified.remember(path, digest);
     Ok(true)
 }
 
@@ -201,7 +214,6 @@ impl From<FsError> for TransportError {
 mod tests {
     use super::*;
     use crate::oci::layer::Layer;
-    use crate::report::Silent;
     use bytes::Bytes;
 
     fn image(text: &'static str) -> Image {
@@ -209,8 +221,13 @@ mod tests {
         Image::scratch(&Platform::linux("amd64")).append([layer])
     }
 
+    fn try_put(path: &Path, names: &[String], image: &Image) -> Result<Receipt, TransportError> {
+        let verified = Verified::new(path.with_extension("verified"));
+        write(path, names, image, &verified, &Activity::silent())
+    }
+
     fn put(path: &Path, name: &str, image: &Image) -> Receipt {
-        write(path, &[name.to_owned()], image, &Silent, &Interrupt::default()).unwrap()
+        try_put(path, &[name.to_owned()], image).unwrap()
     }
 
     #[test]
@@ -240,13 +257,26 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_blob_is_written_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("layout");
+        let receipt = put(&path, "one", &image("one"));
+        assert_eq!(receipt.destination, format!("oci:{}:one", path.display()));
+        let blob = path.join(blob_name(image("one").layers()[0].digest));
+        std::fs::write(&blob, "owe").unwrap();
+        let again = put(&path, "one", &image("one"));
+        assert_eq!((again.was_there, again.bytes_written), (false, 3));
+        assert_eq!(std::fs::read(&blob).unwrap(), b"one");
+    }
+
+    #[test]
     fn a_failure_leaves_no_layout() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("layout");
         let mut layer = Layer::from_bytes(Bytes::from_static(b"said"), "test");
         layer.blob = std::sync::Arc::new(BytesBlob(Bytes::from_static(b"done")));
         let image = Image::scratch(&Platform::linux("amd64")).append([layer]);
-        let error = write(&path, &[], &image, &Silent, &Interrupt::default()).unwrap_err();
+        let error = try_put(&path, &[], &image).unwrap_err();
         assert!(matches!(error, TransportError::DigestMismatch { .. }), "{error}");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
@@ -255,7 +285,7 @@ mod tests {
     fn a_directory_of_something_else_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("thesis.tex"), "").unwrap();
-        let error = write(directory.path(), &[], &image("x"), &Silent, &Interrupt::default()).unwrap_err();
+        let error = try_put(directory.path(), &[], &image("x")).unwrap_err();
         assert!(matches!(error, TransportError::NotALayout { .. }), "{error}");
     }
 }

@@ -77,6 +77,19 @@ pub enum ParseNameError {
 pub const SCHEMES: [&str; 7] =
     ["docker://", "docker-daemon:", "oci:", "oci-archive:", "docker-archive:", "debian:", "scratch"];
 
+impl TransportName {
+    /// The name that it gives the image, in the form that engines show.
+    pub fn image_name(&self) -> Option<String> {
+        let name = match self {
+            Self::Scratch | Self::Debian { .. } => return None,
+            Self::Registry(reference) | Self::Engine(reference) => return Some(familiar(reference)),
+            Self::DockerArchive { name, .. } => return name.as_ref().map(familiar),
+            Self::Layout { name, .. } | Self::OciArchive { name, .. } => name.as_ref()?,
+        };
+        Some(name.parse().map_or_else(|_| name.clone(), |reference| familiar(&reference)))
+    }
+}
+
 impl FromStr for TransportName {
     type Err = ParseNameError;
 
@@ -171,6 +184,21 @@ mod tests {
             "docker-archive:/x.tar:iris:1",
         ] {
             assert_eq!(text.parse::<TransportName>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_destination_names_the_image_or_leaves_it_to_others() {
+        for (text, name) in [
+            ("docker://docker.io/library/iris:1", Some("iris:1")),
+            ("docker-daemon:iris", Some("iris:latest")),
+            ("oci:dir:docker.io/library/iris:1", Some("iris:1")),
+            ("oci:dir:Not A Reference", Some("Not A Reference")),
+            ("docker-archive:x.tar:iris", Some("iris:latest")),
+            ("oci-archive:x.tar", None),
+            ("scratch", None),
+        ] {
+            assert_eq!(text.parse::<TransportName>().unwrap().image_name().as_deref(), name, "{text}");
         }
     }
 

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use tokio::runtime::Handle;
 
+use super::destination::unsupported;
 use super::error::TransportError;
 use super::name::{TransportName, familiar};
 use super::receipt::Receipt;
 use super::registry::Parcel;
-use super::{archive, engine, layout, registry};
+use super::verified::Verified;
+use super::{archive, destination, engine, layout, registry};
 use crate::engine::{Engine, EngineError, EngineSettings};
 use crate::oci::digest::Digest;
 use crate::oci::image::Image;
@@ -27,6 +29,8 @@ pub struct Transports {
     pub engine: EngineSettings,
     /// A directory for what has to be on disk for a while.
     pub scratch: std::path::PathBuf,
+    /// What files at destinations were found to be.
+    pub verified: Verified,
     /// Who is told what happens, and who may stop it.
     pub activity: Activity,
 }
@@ -52,6 +56,11 @@ impl Transports {
         }
     }
 
+    /// Makes sure, before any work, that an image can be written there, as far as that can be seen.
+    pub fn check_destination(&self, name: &TransportName) -> Result<(), TransportError> {
+        destination::check(name)
+    }
+
     /// Writes an image; `names` are those that it has in files and layouts that name none themselves.
     pub fn write(
         &self,
@@ -71,7 +80,7 @@ impl Transports {
             TransportName::Layout { path, name } => {
                 let own = || names.iter().map(familiar).collect();
                 let names = name.clone().map_or_else(own, |name| vec![name]);
-                layout::write(path, &names, image, activity.report.as_ref(), &activity.interrupt)
+                layout::write(path, &names, image, &self.verified, activity)
             }
             TransportName::OciArchive { path, name: named } => {
                 let named = named.as_ref().map(|text| text.parse()).transpose();
@@ -120,10 +129,7 @@ impl Transports {
         names: &[Reference],
     ) -> Result<Receipt, TransportError> {
         let names = named.map_or(names, std::slice::from_ref);
-        archive::write(path, scheme, image, names, &self.activity)
+        let place = archive::Place { path, scheme, verified: &self.verified };
+        archive::write(&place, image, names, &self.activity)
     }
-}
-
-fn unsupported(name: &TransportName, attempted: &'static str) -> TransportError {
-    TransportError::Unsupported { name: name.to_string(), attempted }
 }

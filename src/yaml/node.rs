@@ -58,7 +58,7 @@ pub struct Scalar {
 
 /// The file could not be read as YAML or TOML.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+#[error("{}{message}", Line(.at.as_ref()))]
 pub struct ReadError {
     /// Where the problem is, when the parser knows.
     pub at: Option<Position>,
@@ -66,6 +66,14 @@ pub struct ReadError {
     pub message: String,
     /// The second definition of a key, when that is the problem.
     pub is_duplicate_key: bool,
+}
+
+struct Line<'a>(Option<&'a Position>);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |at| write!(f, "line {}, column {}: ", at.line, at.column))
+    }
 }
 
 impl Node {
@@ -105,7 +113,7 @@ pub fn read(source: &str) -> Result<Node, ReadError> {
         with_snippet: false,
     };
     let raw: Spanned<Raw> =
-        serde_yaml::from_str_with_options(source, options).map_err(|error| refused(&error))?;
+        serde_yaml::from_str_with_options(source, options).map_err(|error| refused(&error, source))?;
     Ok(raw_node(source, raw))
 }
 
@@ -121,14 +129,33 @@ pub fn read_toml(source: &str) -> Result<Node, ReadError> {
     Ok(Node { at, kind: toml_table(table.into_inner(), &lines) })
 }
 
-fn refused(error: &serde_yaml::Error) -> ReadError {
+fn refused(error: &serde_yaml::Error, source: &str) -> ReadError {
     let at = error.location().and_then(position);
     let text = error.without_snippet().to_string();
+    let tab = at.and_then(|at| tab_after(source, at));
+    // Of a tab after spaces the parser only sees that what follows is no key.
+    let is_cause = |tab: &Position| {
+        let is_here = at.is_some_and(|at| at.line == tab.line);
+        text.contains("tab") || (is_here && text.contains("mapping values are not allowed"))
+    };
+    if let Some(tab) = tab.filter(is_cause) {
+        let message = "a tab in the indentation, which YAML makes of spaces only".to_owned();
+        return ReadError { at: Some(tab), message, is_duplicate_key: false };
+    }
     let is_duplicate_key = text.contains("duplicate");
     // The parser appends its own spelling of the position; ours goes in front.
     let message =
         text.split(" at line ").next().unwrap_or(&text).lines().next().unwrap_or_default().to_owned();
     ReadError { at, message, is_duplicate_key }
+}
+
+/// The first tab that indents a line. The parser names the place where it began to read what the tab is in.
+fn tab_after(source: &str, at: Position) -> Option<Position> {
+    let mut lines = source.lines().enumerate().skip(at.line.saturating_sub(1));
+    lines.find_map(|(index, line)| {
+        let indentation = &line[..line.len() - line.trim_start().len()];
+        Some(Position { line: index + 1, column: indentation.find('\t')? + 1 })
+    })
 }
 
 fn position(location: serde_yaml::Location) -> Option<Position> {
@@ -335,6 +362,26 @@ mod tests {
             }
         }
         panic!("no {key}")
+    }
+
+    #[test]
+    fn a_tab_is_named_where_it_stands() {
+        for (source, line, column) in [
+            ("a:\n\tb: 1\n", 2, 1),
+            ("a:\n  b: 1\n  c:\n  - x\n\t- y\n", 5, 1),
+            ("a: b\n \tc: 1\n", 2, 2),
+            ("a: b\nd: e\n\tc: 1\n", 3, 1),
+        ] {
+            let error = read(source).unwrap_err();
+            assert_eq!(error.at, Some(Position { line, column }), "{source}");
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "line {line}, column {column}: a tab in the indentation, which YAML makes of spaces only"
+                )
+            );
+        }
+        assert!(read("a:\tb\n").is_ok());
     }
 
     #[test]

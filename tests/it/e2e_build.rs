@@ -188,7 +188,10 @@ fn a_failed_build_says_why_and_leaves_nothing() {
         with(unlocked, &service("m = bentoml.models.BentoModel('nothing:v9')")),
         "service.py:5:9: model `nothing:v9` is not in the store"
     );
-    assert_eq!(with("models: [nothing]\n", &service("pass")), "model `nothing` is not in the store");
+    assert_eq!(
+        with("models: [nothing]\n", &service("pass")),
+        "bentofile.yaml:1:10: model `nothing` is not in the store"
+    );
     assert_eq!(
         with(unlocked, &service("m = bentoml.models.BentoModel(open('x').read())")),
         "service.py:5:35: the model of `S.m` cannot be known without running the code: the call of `open('x').read` is not followed"
@@ -199,7 +202,7 @@ fn a_failed_build_says_why_and_leaves_nothing() {
     );
     assert_eq!(
         with("docker: {cuda_version: 12}\n", &service("pass")),
-        "`docker.cuda_version` is not supported yet"
+        "bentofile.yaml:1:24: `docker.cuda_version` is not supported yet"
     );
     let with_image =
         service("pass").replace("@bentoml.service", "@bentoml.service(image=bentoml.images.Image())");

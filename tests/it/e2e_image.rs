@@ -46,6 +46,32 @@ fn skopeo_reads_the_archive_and_the_layout_with_the_same_digest() {
 }
 
 #[test]
+fn a_receipt_says_the_whole_name_and_the_destinations_own_wins() {
+    let context = TestContext::with_shared_cache();
+    context.build_iris();
+    let to = ["--to", "oci:layout:v1", "--to", "oci:layout", "--to", "oci-archive:iris.tar"];
+    let warning =
+        "the image at `oci:layout:v1` is called `v1:latest`, as the destination says, and not `me/iris:2`";
+    let command = context.ekiben(["containerize", IRIS, "-t", "me/iris:2", "-o", "json"]).args(to);
+    let document = command.stderr(warning).run().json();
+    let receipts: Vec<_> = document["receipts"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|receipt| &receipt["destination"])
+        .collect();
+    assert_eq!(receipts, ["oci:layout:v1", "oci:layout:me/iris:2", "oci-archive:iris.tar:me/iris:2"]);
+    for source in ["oci:layout:v1", "oci:layout:me/iris:2", "oci-archive:iris.tar:me/iris:2"] {
+        let skopeo = context.command(&peers::system("skopeo"));
+        let inspected = skopeo.args(["inspect", source]).any_stderr().run().json();
+        assert_eq!(inspected["Digest"], document["digest"], "{source}");
+    }
+    let both = ["-t", "me/iris:2", "--to", "oci:layout:me/iris:2"];
+    let again = context.ekiben(["containerize", IRIS]).args(both).run();
+    assert!(again.stdout.contains("  unchanged: oci:layout:me/iris:2"), "{}", again.stdout);
+}
+
+#[test]
 fn umoci_unpacks_the_layout_with_the_files_where_the_contract_wants_them() {
     let (context, _) = with_image();
     let unpack = ["unpack", "--rootless", "--image", "layout:v1", "bundle"];

@@ -11,7 +11,7 @@ use ekiben::oci::reference::Reference;
 use ekiben::oci::validate::validate;
 use ekiben::redact::Secret;
 use ekiben::registry::{Backoff, Client, KeychainSettings, RegistryError, Settings};
-use ekiben::report::{Activity, Interrupt};
+use ekiben::report::Activity;
 use ekiben::transport::{TransportError, registry};
 use tempfile::TempDir;
 
@@ -74,15 +74,9 @@ async fn what_skopeo_pushed_in_dockers_form_is_read_in_ocis() {
     let files = TempDir::new().unwrap();
     let image = image([layer("a", 200_000), layer("b", 10)]);
     let directory = files.path().join("layout");
-    let interrupt = Interrupt::default();
-    ekiben::transport::layout::write(
-        &directory,
-        &["1".to_owned()],
-        &image,
-        &ekiben::report::Silent,
-        &interrupt,
-    )
-    .unwrap();
+    let verified = ekiben::transport::Verified::new(files.path().join("verified"));
+    let names = ["1".to_owned()];
+    ekiben::transport::layout::write(&directory, &names, &image, &verified, &Activity::silent()).unwrap();
     let name = reference(registry.host(), "iris:1");
     let target = format!("docker://{name}");
     let copy = ["copy", "--quiet", "--format", "v2s2", "--dest-tls-verify=false", "oci:layout:1", &target];

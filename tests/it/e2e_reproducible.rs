@@ -66,6 +66,44 @@ fn an_unchanged_run_packs_nothing_and_reads_no_byte_of_the_model() {
 }
 
 #[test]
+fn a_blob_that_was_damaged_at_the_destination_is_written_again_and_others_are_not_read() {
+    let context = TestContext::with_shared_cache();
+    context.build_iris();
+    let (layout, archive) = (context.work().join("layout"), context.work().join("iris.tar"));
+    let containerize =
+        || context.ekiben(["containerize", IRIS, "--to", "oci:layout", "--to", "oci-archive:iris.tar"]);
+    let first = Written::by(containerize());
+    let blobs = layout.join("blobs/sha256");
+    let is_large = |path: &Path| path.metadata().is_ok_and(|metadata| metadata.len() > 1 << 20);
+    let large: Vec<_> = first
+        .layers
+        .iter()
+        .map(|(_, digest)| blobs.join(digest.trim_start_matches("sha256:")))
+        .filter(|path| is_large(path))
+        .collect();
+    assert!(large.len() > 1, "{first:?}");
+
+    let watch = ReadWatch::below(&layout);
+    assert_eq!(containerize().run().stdout.matches("  unchanged: ").count(), 2);
+    let touched = watch.touched();
+    assert!(!touched.iter().any(|path| is_large(path)), "{touched:?}");
+
+    let whole = [&large[0], &archive].map(|path| fs::read(path).expect("it was written"));
+    for (path, whole) in [&large[0], &archive].into_iter().zip(&whole) {
+        let mut damaged = whole.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        fs::write(path, damaged).expect("it can be written to");
+    }
+    assert_eq!(containerize().run().stdout.matches("  written: ").count(), 2);
+    for (path, whole) in [&large[0], &archive].into_iter().zip(&whole) {
+        assert!(fs::read(path).expect("it was written") == *whole, "{}", path.display());
+    }
+    let touched = watch.touched();
+    assert!(!touched.contains(&large[1]), "{touched:?}");
+}
+
+#[test]
 fn a_changed_line_of_code_packs_the_source_layer_alone() {
     let context = TestContext::with_shared_cache();
     context.train_iris();

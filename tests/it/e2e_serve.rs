@@ -1,8 +1,11 @@
 //! `ekiben-serve` with the real SDK in its workers.
 
+use std::fs;
+
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::support::context::TestContext;
 use crate::support::peers::{Venv, program};
 use crate::support::serve::{Plan, Server};
 
@@ -76,4 +79,23 @@ fn a_service_that_cannot_be_imported_says_why() {
     let message = ended.failed(1);
     let reason = "the service cannot start (import): ";
     assert!(message.contains(reason) && message.contains("nothing_of_this_name"), "{message}");
+}
+
+#[test]
+fn an_alias_of_the_bentofile_names_a_model_in_the_source_directory() {
+    let service = "import bentoml\n\n\n@bentoml.service\nclass Plain:\n    def __init__(self):\n        \
+        self.tag = str(bentoml.models.get('flower').tag)\n\n    @bentoml.api\n    def which(self) -> str:\n        return self.tag\n";
+    let context = TestContext::new();
+    let files = context.work().join("files");
+    fs::create_dir(&files).expect("the directory is there");
+    fs::write(files.join("weights"), "1").expect("the directory is there");
+    let created = context.ekiben(["models", "create", "iris:v1", "--from", "files"]).run();
+    assert!(created.stdout.contains("iris:v1"), "{}", created.stdout);
+    let bentofile = "service: service:Plain\nmodels:\n- {tag: 'iris:latest', alias: flower}\n";
+    let home = context.bentoml_home().display().to_string();
+    let server = plan(service).file("bentofile.yaml", bentofile).env("BENTOML_HOME", &home).start_ready();
+    server.post("/which", "{}").expect(200, TEXT, "iris:v1");
+    // The build knows the alias too: nothing is missing in the container.
+    let project = server.directory().to_str().expect("a plain path");
+    assert!(context.ekiben(["build", project]).run().stdout.contains("model iris:v1"));
 }

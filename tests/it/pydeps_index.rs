@@ -23,7 +23,9 @@ fn request(lines: &[&str], index_url: &str, directory: &Path) -> LockRequest {
     let index = IndexOptions { index_url: Some(index_url.to_owned()), ..IndexOptions::default() };
     let mut requirements = Requirements { index, ..Requirements::default() };
     requirements
-        .add_lines(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>(), directory)
+        .add_lines(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>(), directory, &|index| {
+            format!("line {index}")
+        })
         .unwrap();
     LockRequest { requirements, target: TARGET, directory: directory.to_owned(), upgrade: false }
 }
@@ -270,7 +272,11 @@ fn failures_have_their_own_errors() {
     assert!(matches!(unreachable, Error::Unreachable { .. }), "{}", in_full(&unreachable));
     assert!(unreachable.is_transient() && !resolve.is_transient());
     let invalid = error(&["helper >=> 1"], &index.url());
-    assert!(matches!(invalid, Error::Uv { action: "lock", .. }), "{}", in_full(&invalid));
+    assert!(
+        matches!(&invalid, Error::Requirement { place, .. } if place == "line 0"),
+        "{}",
+        in_full(&invalid)
+    );
 
     let env = lock(&request(&["helper"], &index.url(), directory.path()), &host).unwrap();
     index.add(Wheel::new("helper").file("helper.py", "x = 'changed'\n"));

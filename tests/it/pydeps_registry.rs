@@ -29,7 +29,7 @@ print(int(sklearn.ensemble.RandomForestClassifier(random_state=0).fit(X, y).pred
 fn locked(packages: &[&str], target: Target, host: &Host, directory: &Path) -> LockedEnv {
     let mut requirements = Requirements::default();
     let lines: Vec<String> = packages.iter().map(|line| (*line).to_owned()).collect();
-    requirements.add_lines(&lines, directory).unwrap();
+    requirements.add_lines(&lines, directory, &|index| format!("line {index}")).unwrap();
     lock(&LockRequest { requirements, target, directory: directory.to_owned(), upgrade: false }, host)
         .unwrap()
 }

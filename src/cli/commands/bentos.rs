@@ -17,7 +17,7 @@ const TITLES: [&str; 4] = ["Tag", "Size", "Model Size", "Creation Time"];
 pub(super) fn list(args: &ListArgs, environment: Environment) -> Result<ExitCode, CommandError> {
     let Session { context, printer } =
         Session::new(args.common, args.output != ListOutput::Table, environment)?;
-    let filter = args.name.as_deref().map(str::parse).transpose()?;
+    let filter = args.name.as_deref().map(|name| items::query(name, printer)).transpose()?;
     let home = Home::open(&context.home)?;
     let listing = home.bentos().list(filter.as_ref())?;
     for broken in &listing.broken {
@@ -54,7 +54,7 @@ fn model_size(bento: &Bento, home: &Home, printer: Printer) -> u64 {
 
 pub(super) fn get(args: &GetArgs, environment: Environment) -> Result<ExitCode, CommandError> {
     let Session { context, printer } = Session::new(args.common, true, environment)?;
-    let bento = Home::open(&context.home)?.bentos().get(&args.tag.parse()?)?;
+    let bento = Home::open(&context.home)?.bentos().get(&items::query(&args.tag, printer)?)?;
     printer.data(&items::get(&bento.document, &bento.path, args.output));
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::super::args::{ContainerizeArgs, DocumentOutput};
 use super::super::progress::human_size;
 use super::super::{CommandError, Session};
-use super::document;
+use super::{document, items};
 use crate::env::Environment;
 use crate::oci::compress::Compression;
 use crate::oci::platform::{ParsePlatformError, Platform};
@@ -76,7 +76,7 @@ pub(super) fn settings(args: &ContainerizeArgs, session: &Session) -> Result<Set
     let base = args.base.as_ref().map(|name| name.parse::<TransportName>()).transpose();
     let base = base.map_err(UsageError::from)?;
     Ok(Settings {
-        bento: args.bento.parse()?,
+        bento: items::query(&args.bento, session.printer)?,
         image_tags: args.image_tags.iter().map(parse).collect::<Result<_, _>>()?,
         destinations: args
             .to
@@ -154,8 +154,10 @@ fn run_command(outcome: &Outcome, settings: &Settings) -> Option<String> {
     match destination {
         TransportName::Engine(reference) => Some(run(&crate::transport::familiar(&reference))),
         TransportName::Registry(reference) => Some(run(&reference.to_string())),
-        TransportName::OciArchive { path, .. } | TransportName::DockerArchive { path, .. } => {
-            Some(format!("    docker load --input {}\n{}", path.display(), run(tag)))
+        TransportName::OciArchive { ref path, .. } | TransportName::DockerArchive { ref path, .. } => {
+            let own = destination.image_name();
+            let name = own.as_deref().unwrap_or(tag);
+            Some(format!("    docker load --input {}\n{}", path.display(), run(name)))
         }
         TransportName::Layout { .. } | TransportName::Debian { .. } | TransportName::Scratch => None,
     }

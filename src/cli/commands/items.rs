@@ -4,9 +4,19 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value as Json, json};
 
 use super::super::args::{GetOutput, ListOutput};
+use super::super::printer::Printer;
 use super::document;
 use crate::store::CreationTime;
+use crate::tag::{self, TagQuery, lowercase_warning};
 use crate::yaml::Value;
+
+/// What a typed tag asks for. Capitals are lowered, which is worth telling.
+pub(super) fn query(text: &str, printer: Printer) -> Result<TagQuery, tag::Error> {
+    if let Some(warning) = lowercase_warning(text) {
+        printer.warn(&warning);
+    }
+    text.parse()
+}
 
 /// A row of a list: column titles, JSON keys and cells in order.
 pub(super) struct Row {

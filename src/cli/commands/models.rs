@@ -20,7 +20,7 @@ pub(super) fn create(args: &CreateModelArgs, environment: Environment) -> Result
     let Session { context, printer } =
         Session::new(args.common, args.output != DocumentOutput::Text, environment)?;
     let settings = CreateSettings {
-        tag: args.tag.parse()?,
+        tag: items::query(&args.tag, printer)?,
         directory: args.from.clone(),
         labels: args.labels.clone(),
         metadata: args.metadata.iter().map(|(key, text)| (key.clone(), metadata(text))).collect(),
@@ -49,7 +49,7 @@ fn metadata(text: &str) -> Value {
 pub(super) fn list(args: &ListArgs, environment: Environment) -> Result<ExitCode, CommandError> {
     let Session { context, printer } =
         Session::new(args.common, args.output != ListOutput::Table, environment)?;
-    let filter = args.name.as_deref().map(str::parse).transpose()?;
+    let filter = args.name.as_deref().map(|name| items::query(name, printer)).transpose()?;
     let listing = Home::open(&context.home)?.models().list(filter.as_ref())?;
     for broken in &listing.broken {
         printer.warn(&broken.to_string());
@@ -71,7 +71,7 @@ fn row(model: &Model) -> Row {
 
 pub(super) fn get(args: &GetArgs, environment: Environment) -> Result<ExitCode, CommandError> {
     let Session { context, printer } = Session::new(args.common, true, environment)?;
-    let model = Home::open(&context.home)?.models().get(&args.tag.parse()?)?;
+    let model = Home::open(&context.home)?.models().get(&items::query(&args.tag, printer)?)?;
     printer.data(&items::get(&model.document, &model.path, args.output));
     Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,14 @@ pub enum BuildError {
     /// The service cannot be found or read.
     #[error(transparent)]
     Discover(#[from] Box<discover::Error>),
+    /// The bentofile names a service that is not there.
+    #[error("{place}: `service`: {source}")]
+    Target {
+        /// Where it is named.
+        place: bentofile::Place,
+        /// Why it is none.
+        source: Box<discover::Error>,
+    },
     /// The project's files cannot be selected.
     #[error(transparent)]
     Select(#[from] SelectError),
@@ -40,8 +48,10 @@ pub enum BuildError {
         found: Vec<Unresolved>,
     },
     /// A key that belongs to the older kind of bentos.
-    #[error("`{key}` is not supported yet")]
+    #[error("{place}: `{key}` is not supported yet")]
     Unsupported {
+        /// Where it is written.
+        place: bentofile::Place,
         /// The key.
         key: &'static str,
     },
@@ -54,10 +64,10 @@ pub enum BuildError {
         place: Place,
     },
     /// A model is not in the store.
-    #[error("{}model `{query}` is not in the store", Where(.place.as_ref()))]
+    #[error("{place}: model `{query}` is not in the store")]
     MissingModel {
-        /// Where it is declared; in the bentofile if nowhere.
-        place: Option<Place>,
+        /// Where it is declared, in the service or the bentofile.
+        place: String,
         /// Which model.
         query: TagQuery,
         /// What the store says.
@@ -100,9 +110,12 @@ pub enum BuildError {
         /// Why.
         message: String,
     },
+    /// What the user wrote about Python packages is wrong.
+    #[error(transparent)]
+    Requirements(Box<pydeps::Error>),
     /// The Python packages cannot be locked.
     #[error("cannot lock the Python packages")]
-    Python(#[from] Box<pydeps::Error>),
+    Python(#[source] Box<pydeps::Error>),
     /// Reading or writing a store failed.
     #[error(transparent)]
     Store(#[from] Box<store::Error>),
@@ -144,7 +157,16 @@ impl From<discover::Error> for BuildError {
 
 impl From<pydeps::Error> for BuildError {
     fn from(error: pydeps::Error) -> Self {
-        Self::Python(Box::new(error))
+        use pydeps::Error as E;
+        match error {
+            E::Requirement { .. }
+            | E::RequirementsFile { .. }
+            | E::RequirementsCycle { .. }
+            | E::Index { .. }
+            | E::OptionValue { .. }
+            | E::Editable { .. } => Self::Requirements(Box::new(error)),
+            error => Self::Python(Box::new(error)),
+        }
     }
 }
 
@@ -166,13 +188,5 @@ impl fmt::Display for Lines<'_> {
             write!(f, "{separator}{unresolved}")?;
         }
         Ok(())
-    }
-}
-
-struct Where<'a>(Option<&'a Place>);
-
-impl fmt::Display for Where<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |place| write!(f, "{place}: "))
     }
 }

@@ -1,10 +1,12 @@
 //! Pinning: from the models that are asked for to exact versions.
 
+use std::fmt::Display;
+
 use super::error::BuildError;
 use crate::bentofile::Bentofile;
-use crate::discover::{Discovery, ModelReference, ModelSource, Place, Subject, Unresolved};
+use crate::discover::{Discovery, ModelReference, ModelSource, Subject, Unresolved};
 use crate::store::{Home, Model, PinnedModel, STORE_REGISTRY, Store};
-use crate::tag::{Tag, TagQuery};
+use crate::tag::{Tag, TagQuery, lowercase_warning};
 
 /// The models of a bento.
 pub(super) struct Pinned {
@@ -20,14 +22,26 @@ impl Pinned {
     pub(super) fn tags(&self) -> impl Iterator<Item = &Tag> {
         self.listed.iter().chain(self.services.iter().flatten()).map(|model| &model.tag)
     }
+
+    /// The other names that the bentofile gives to models.
+    pub(super) fn aliases(&self) -> impl Iterator<Item = &str> {
+        self.listed.iter().filter_map(|model| model.alias.as_deref())
+    }
 }
 
 pub(super) fn pin(bentofile: &Bentofile, discovery: &Discovery, home: &Home) -> Result<Pinned, BuildError> {
-    let warnings = accept_unresolved(&discovery.unresolved, bentofile)?;
+    let mut warnings = accept_unresolved(&discovery.unresolved, bentofile)?;
+    warnings.extend(discovery.services.iter().flat_map(|service| &service.models).filter_map(|model| {
+        match &model.model {
+            ModelSource::Store { tag } => lowercase_warning(tag),
+            ModelSource::Hub { .. } => None,
+        }
+    }));
     let store = home.models();
     let mut listed: Vec<PinnedModel> = Vec::new();
-    for model in &bentofile.models {
-        let pinned = find(&store, &model.tag, None, model.alias.clone())?;
+    for (index, model) in bentofile.models.iter().enumerate() {
+        let place = bentofile.places.of(&format!("models[{index}]"));
+        let pinned = find(&store, &model.tag, &place, model.alias.clone())?;
         match listed.iter_mut().find(|known| known.tag == pinned.tag) {
             Some(known) => known.alias = known.alias.take().or(pinned.alias),
             None => listed.push(pinned),
@@ -65,7 +79,7 @@ fn pin_reference(store: &Store<Model>, reference: &ModelReference) -> Result<Pin
                 text: tag.clone(),
                 source,
             })?;
-            find(store, &query, Some(&reference.place), None)
+            find(store, &query, &reference.place, None)
         }
     }
 }
@@ -73,14 +87,16 @@ fn pin_reference(store: &Store<Model>, reference: &ModelReference) -> Result<Pin
 fn find(
     store: &Store<Model>,
     query: &TagQuery,
-    place: Option<&Place>,
+    place: &dyn Display,
     alias: Option<String>,
 ) -> Result<PinnedModel, BuildError> {
     use crate::store::Error;
     let model = store.get(query).map_err(|error| match error {
-        Error::NotFound { .. } | Error::NameNotFound { .. } => {
-            BuildError::MissingModel { place: place.cloned(), query: query.clone(), source: Box::new(error) }
-        }
+        Error::NotFound { .. } | Error::NameNotFound { .. } => BuildError::MissingModel {
+            place: place.to_string(),
+            query: query.clone(),
+            source: Box::new(error),
+        },
         other => other.into(),
     })?;
     Ok(PinnedModel {

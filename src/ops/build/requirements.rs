@@ -2,11 +2,12 @@
 
 use super::error::BuildError;
 use super::{Settings, Surroundings};
-use crate::bentofile::{Bentofile, Python};
+use crate::bentofile::{Bentofile, Places, Python, Reason};
 use crate::ops::image_requirements::{for_our_images, names_original_tool};
 use crate::process::without_credentials;
 use crate::pydeps::{
-    self, Architecture, IndexOptions, LockRequest, LockedEnv, PythonVersion, Requirements, Target,
+    self, Architecture, IndexOptions, LockRequest, LockedEnv, PythonVersion, Requirements, Target, is_index,
+    shown_index,
 };
 use crate::store::FORMAT_VERSION;
 
@@ -34,7 +35,7 @@ pub(super) fn lock(
         Some(version) => version.parse()?,
         None => DEFAULT_PYTHON,
     };
-    let requirements = requirements(&bentofile.python, settings)?;
+    let requirements = requirements(bentofile, settings)?;
     let has_default_index = requirements.index.index_url.is_none();
     let wanted = wanted(&requirements, has_default_index);
     if !bentofile.python.lock_packages {
@@ -56,7 +57,9 @@ pub(super) fn lock(
 }
 
 /// What the build configuration asks for.
-fn requirements(python: &Python, settings: &Settings) -> Result<Requirements, BuildError> {
+fn requirements(bentofile: &Bentofile, settings: &Settings) -> Result<Requirements, BuildError> {
+    let Bentofile { python, places, .. } = bentofile;
+    check_indexes(python, places)?;
     let mut requirements = Requirements {
         index: IndexOptions {
             index_url: python.index_url.clone(),
@@ -67,11 +70,40 @@ fn requirements(python: &Python, settings: &Settings) -> Result<Requirements, Bu
         },
         ..Requirements::default()
     };
-    match &python.requirements_txt {
-        Some(file) => requirements.add_file(&settings.context.join(file))?,
-        None => requirements.add_lines(&python.packages, &settings.context)?,
+    if let Some(file) = &python.requirements_txt {
+        requirements.add_file(&settings.context.join(file))?;
+    } else {
+        let place = |index| place_of_package(places, index);
+        requirements.add_lines(&python.packages, &settings.context, &place)?;
     }
     Ok(requirements)
+}
+
+/// Where a package is written: under `python.packages`, and those that follow in `project.dependencies`.
+fn place_of_package(places: &Places, index: usize) -> String {
+    let own = |index| format!("python.packages[{index}]");
+    let key = if places.has(&own(index)) {
+        own(index)
+    } else {
+        let before = (0..index).filter(|&index| places.has(&own(index))).count();
+        format!("project.dependencies[{}]", index - before)
+    };
+    format!("{}: `{key}`", places.of(&key))
+}
+
+/// An index without a scheme would be asked for as a directory, after everything else was done.
+fn check_indexes(python: &Python, places: &Places) -> Result<(), BuildError> {
+    let main = python.index_url.iter().map(|url| ("python.index_url".to_owned(), url));
+    let extra = python.extra_index_url.iter().enumerate().map(|(index, url)| {
+        let key = format!("python.extra_index_url[{index}]");
+        (if places.has(&key) { key } else { "python.extra_index_url".to_owned() }, url)
+    });
+    for (key, url) in main.chain(extra) {
+        if !is_index(url) {
+            return Err(places.bad_value(&key, &shown_index(url), Reason::NotAnIndex).into());
+        }
+    }
+    Ok(())
 }
 
 /// `requirements.in` in the order of the original: options, requirements, the tool itself.

@@ -92,6 +92,12 @@ pub fn containerize(settings: &Settings, context: &Context) -> Result<Outcome, C
     let bento = Home::open(&context.home)?.bentos().get(&settings.bento)?;
     let transports = context.transports()?;
     let destinations = destinations(settings, &bento, &transports, context)?;
+    for destination in &destinations {
+        transports.check_destination(destination)?;
+    }
+    for warning in name_conflicts(settings) {
+        context.report.warn(&warning);
+    }
     context.report.stage(&format!("Building OCI-compliant image for {} with ekiben", bento.info.tag));
     let (base, contents) = resolve(settings, &bento, &transports, context)?;
     let plan = plan::plan(&contents.inputs);
@@ -193,6 +199,22 @@ fn image_tags(settings: &Settings, bento: &Bento) -> Result<Vec<Reference>, Cont
     }
     let text = bento.info.tag.to_string();
     Ok(vec![text.parse().map_err(|source| ContainerizeError::ImageTag { text, source })?])
+}
+
+/// Destinations whose own name of the image is none of those asked for: it wins.
+fn name_conflicts(settings: &Settings) -> Vec<String> {
+    let tags: Vec<String> = settings.image_tags.iter().map(familiar).collect();
+    let conflict = |destination: &TransportName| {
+        let own = destination.image_name()?;
+        let is_other = !tags.is_empty() && !tags.contains(&own);
+        is_other.then(|| {
+            format!(
+                "the image at `{destination}` is called `{own}`, as the destination says, and not `{}`",
+                tags.join("`, `")
+            )
+        })
+    };
+    settings.destinations.iter().filter_map(conflict).collect()
 }
 
 /// Where to write: where the user said; else to the local engine, as the original tool does; else to a file.

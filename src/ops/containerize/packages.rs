@@ -115,12 +115,13 @@ fn requirements(bento: &Path) -> Result<Requirements, ContainerizeError> {
         Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
     };
     let pinned = lines(PINNED)?;
-    let mut wanted = lines(REQUIREMENTS)?;
+    let (mut name, mut wanted) = (REQUIREMENTS, lines(REQUIREMENTS)?);
     if wanted.is_empty() {
-        wanted.clone_from(&pinned);
+        (name, wanted) = (PINNED, pinned.clone());
     }
     let mut requirements = Requirements::default();
-    requirements.add_lines(&wanted, &bento.join("src"))?;
+    let place = |index| format!("{}:{}", bento.join(name).display(), index + 1);
+    requirements.add_lines(&wanted, &bento.join("src"), &place)?;
     requirements.constraints = pinned;
     requirements.constraints.retain(|line| line.contains("=="));
     Ok(for_our_images(requirements))

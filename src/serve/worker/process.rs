@@ -34,6 +34,15 @@ pub enum SpawnError {
     },
 }
 
+impl SpawnError {
+    /// Whether the interpreter is nothing that can be run, now or later.
+    pub fn is_no_program(&self) -> bool {
+        use std::io::ErrorKind as K;
+        let Self::Run { source, .. } = self else { return false };
+        matches!(source.kind(), K::NotFound | K::NotADirectory | K::PermissionDenied)
+    }
+}
+
 /// How workers are started.
 #[derive(Clone, Debug)]
 pub struct WorkerCommand {

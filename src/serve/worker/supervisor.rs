@@ -86,6 +86,13 @@ pub enum WorkerError {
     },
 }
 
+impl WorkerError {
+    /// Whether the next start would fail too: there is no such interpreter.
+    fn is_lasting(&self) -> bool {
+        matches!(self, Self::Spawn(error) if error.is_no_program())
+    }
+}
+
 /// What a supervisor tells the server.
 #[derive(Debug)]
 pub enum News {
@@ -149,7 +156,7 @@ impl Supervisor {
             }
             failures = if lived >= SETTLED { 1 } else { failures + 1 };
             self.report(worker, &error);
-            if self.is_final(worker, failures) {
+            if self.is_final(worker, failures) || (error.is_lasting() && !self.roster.is_proven(worker)) {
                 // A server that is gone needs no news.
                 let _ = self.news.send(News::GaveUp(error));
                 return;

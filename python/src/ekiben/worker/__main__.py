@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         target=options.target,
         working_dir=working_dir,
         bento=Path(options.bento).resolve() if options.bento else None,
+        aliases=dict(options.aliases),
     )
     sock = socket.socket(fileno=options.fd)
     sock.set_inheritable(False)  # a child of user code must not keep the connection open
@@ -63,7 +64,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--target", help="import string of the service")
     parser.add_argument("--working-dir", type=Path, default=Path(), help="directory of the user's source")
     parser.add_argument("--bento", help="directory with a bento.yaml, instead of a target")
+    parser.add_argument(
+        "--alias",
+        dest="aliases",
+        type=_alias,
+        action="append",
+        default=[],
+        metavar="NAME=TAG",
+        help="another name of a model, without a bento",
+    )
     return parser
+
+
+def _alias(text: str) -> tuple[str, str]:
+    name, separator, tag = text.partition("=")
+    if not (name and separator and tag):
+        raise argparse.ArgumentTypeError(f"`{text}` is not of the form NAME=TAG")
+    return name, tag
 
 
 def _stop_before_ready(_signal: int, _frame: FrameType | None) -> NoReturn:

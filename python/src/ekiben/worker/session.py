@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable
@@ -50,6 +50,7 @@ class Settings:
     target: str | None
     working_dir: Path
     bento: Path | None = None
+    aliases: dict[str, str] = field(default_factory=dict)
 
 
 class StartFailure(Exception):
@@ -109,6 +110,8 @@ class Session:
             server_context.bento_name = self._bento.name
             server_context.bento_version = self._bento.version
             serve_bento(self._bento.models_dir, self._bento.aliases)
+        else:
+            serve_bento(None, settings.aliases)
         if target is None:
             raise ValueError("neither a target nor a bento is given")
         service = import_service(target, working_dir)
