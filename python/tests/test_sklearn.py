@@ -47,8 +47,9 @@ def test_a_model_of_another_module_is_refused() -> None:
         NotFound, match="^Model plain:1 was saved with module bentoml.pytorch, not loading with bentoml.sklearn"
     ):
         bentoml.sklearn.load_model("plain:1")
-    with pytest.raises(BentoMLException, match="`bentoml.pytorch` is not supported yet"):
-        model.load_model()
+    with pytest.raises(NotFound, match="^Model plain:1 was saved with module bentoml.pytorch, not loading with"):
+        bentoml.sklearn.get("plain:1")
+    assert model.framework_module().__name__ == "ekiben.frameworks.pytorch"
 
 
 def test_a_model_without_module_says_so() -> None:

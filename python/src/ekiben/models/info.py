@@ -9,12 +9,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..exceptions import BentoMLException
+from ..stores.documents import read_document, read_time
+from ..stores.kind import MODEL
 from ..tag import Tag
 from ..version import BENTOML_VERSION
 from .metadata import checked_labels, checked_metadata, plain
 
-MODEL_YAML = "model.yaml"
+MODEL_YAML = MODEL.file_name
 
 
 class ModelOptions:
@@ -180,36 +181,11 @@ class ModelInfo:
     @classmethod
     def read(cls, path: Path) -> ModelInfo:
         """Read ``model.yaml`` of a version directory."""
-        import yaml
-
-        file = path / MODEL_YAML
-        try:
-            text = file.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise BentoMLException(
-                f"Failed to load bento model because it does not contain a '{MODEL_YAML}': `{path}`"
-            ) from None
-        try:
-            data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
-        except yaml.YAMLError as error:
-            raise BentoMLException(f"malformed {MODEL_YAML} `{file}`: {error}") from error
-        if not isinstance(data, dict):
-            raise BentoMLException(f"malformed {MODEL_YAML} `{file}`: it is not a mapping")
-        try:
-            return cls._from_dict(data)
-        except KeyError as error:
-            raise BentoMLException(f"malformed {MODEL_YAML} `{file}`: no key {error}") from error
-        except (TypeError, ValueError, AttributeError) as error:
-            raise BentoMLException(f"malformed {MODEL_YAML} `{file}`: {error}") from error
+        return read_document(MODEL, path, cls._from_dict)
 
     @classmethod
     def _from_dict(cls, data: dict[str, Any]) -> ModelInfo:
-        created = data["creation_time"]
-        if isinstance(created, str):
-            # Python before 3.11 does not read a trailing Z.
-            created = datetime.fromisoformat(created[:-1] + "+00:00" if created.endswith("Z") else created)
-        if created.tzinfo is None:
-            created = created.replace(tzinfo=timezone.utc)
+        created = read_time(data["creation_time"])
         return cls(
             tag=Tag(str(data["name"]), str(data["version"])),
             module=data["module"] or "",
