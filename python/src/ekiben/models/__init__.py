@@ -96,8 +96,8 @@ def import_model(
     """Add the model in an archive or directory, or at a URL, to the store, under the tag that it carries.
 
     ``input_format`` is one of ``bentomodel``, ``gz``, ``xz``, ``bz2``, ``tar``, ``zip``, ``zst`` and ``folder``;
-    without it the content of the file decides. ``protocol`` and what follows it are the parts of a URL, for those who have
-    them apart.
+    without it the content of the file decides. ``protocol`` and what follows it are the parts of a URL, for those who
+    have them apart.
     """
     from ..stores.archives.location import Location
     from ..stores.archives.transfer import import_item
