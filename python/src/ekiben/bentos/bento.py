@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import BentoMLException, NotFound
 from ..models.store import active_store
-from ..stores.documents import read_document, read_time
+from ..stores.documents import read_document, read_tag, read_texts, read_time
 from ..stores.item import Item
 from ..stores.kind import BENTO
 from ..tag import Tag
@@ -95,11 +95,11 @@ class BentoInfo:
     def from_dict(cls, data: dict[str, Any]) -> BentoInfo:
         """Read the mapping; keys that releases before 1.4 did not write may be missing."""
         return cls(
-            tag=Tag(str(data["name"]), str(data["version"])),
+            tag=read_tag(data),
             service=data["service"],
             bentoml_version=data.get("bentoml_version") or "",
             creation_time=read_time(data["creation_time"]),
-            labels=data.get("labels") or {},
+            labels=read_texts(data, "labels"),
             models=[BentoModelInfo.from_data(model) for model in data.get("models") or []],
             entry_service=data.get("entry_service") or "",
             services=data.get("services") or [],

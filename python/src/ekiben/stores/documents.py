@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..exceptions import BentoMLException
+from ..tag import Tag
 from .kind import Kind
 
 T = TypeVar("T")
@@ -37,6 +38,25 @@ def read_time(value: Any) -> datetime:
         # Python before 3.11 does not read a trailing Z.
         value = datetime.fromisoformat(value[:-1] + "+00:00" if value.endswith("Z") else value)
     return value if value.tzinfo is not None else value.replace(tzinfo=timezone.utc)
+
+
+def read_tag(data: dict[str, Any]) -> Tag:
+    """Read ``name`` and ``version``; numbers count as the text they are written as."""
+    for key in ("name", "version"):
+        if data[key] is None:
+            raise KeyError(key)
+    tag = Tag(str(data["name"]), str(data["version"]))
+    if tag.version == "latest":
+        raise ValueError("`latest` is not a version")
+    return tag
+
+
+def read_texts(data: Mapping[str, Any], key: str) -> dict[str, str]:
+    """Read a map of text to text; other scalars count as the text they are written as."""
+    value = data.get(key) or {}
+    if not isinstance(value, dict):
+        raise TypeError(f"`{key}` is not a map")
+    return {str(name): str(text) for name, text in value.items()}
 
 
 def _load(kind: Kind, file: Path) -> Any:
