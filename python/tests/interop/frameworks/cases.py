@@ -173,7 +173,11 @@ SENTENCE = "a model is saved once and loaded everywhere"
 
 
 def transformers_model(_folder: Path) -> tuple[Any]:
-    return (importlib.import_module("transformers").AutoModel.from_pretrained(minilm()),)
+    return (loaded_minilm(),)
+
+
+def loaded_minilm() -> Any:
+    return importlib.import_module("transformers").AutoModel.from_pretrained(minilm())
 
 
 def ask_model(model: Any) -> Any:
@@ -189,6 +193,54 @@ def transformers_tokenizer(_folder: Path) -> tuple[Any]:
 def transformers_pipeline(_folder: Path) -> tuple[Any]:
     transformers = importlib.import_module("transformers")
     return (transformers.pipeline("feature-extraction", model=minilm(), tokenizer=minilm(), framework="pt"),)
+
+
+def diffusion_pipeline(_folder: Path) -> tuple[Any]:
+    diffusers = importlib.import_module("diffusers")
+    importlib.import_module("torch").manual_seed(0)
+    network = diffusers.UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(8, 8),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+    )
+    return (diffusers.DDPMPipeline(unet=network, scheduler=diffusers.DDPMScheduler(num_train_timesteps=3)),)
+
+
+def diffusion_folder(folder: Path) -> tuple[str]:
+    diffusion_pipeline(folder)[0].save_pretrained(folder / "pipeline")
+    return (str(folder / "pipeline"),)
+
+
+def ask_diffusion(pipeline: Any) -> Any:
+    torch = importlib.import_module("torch")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline(generator=torch.manual_seed(1), num_inference_steps=2, output_type="np").images
+
+
+def ask_diffusion_folder(folder: str) -> Any:
+    return ask_diffusion(importlib.import_module("diffusers").DDPMPipeline.from_pretrained(folder))
+
+
+def row(index):  # fastai converts to the type of an annotation
+    torch = importlib.import_module("torch")
+    return torch.tensor(FEATURES[index], dtype=torch.float32)
+
+
+def fastai_learner(folder: Path) -> tuple[Any]:
+    core = importlib.import_module("fastai.data.core")
+    learner = importlib.import_module("fastai.learner")
+    torch = importlib.import_module("torch")
+    loaders = core.Datasets(range(len(FEATURES)), [[row], [row]]).dataloaders(bs=2, num_workers=0)
+    return (learner.Learner(loaders, torch_module(folder)[0], loss_func=torch.nn.MSELoss()),)
+
+
+def ask_learner(learner: Any) -> Any:
+    return ask_torch(learner.model.eval())
 
 
 CASES = {
@@ -215,9 +267,21 @@ CASES = {
         "torchscript", torch_script, ask_torch, keywords={"_extra_files": {"labels.txt": "a b c"}}
     ),
     "pytorch_lightning": Case("pytorch_lightning", lightning_module, ask_torch),
+    "diffusers": Case("diffusers", diffusion_pipeline, ask_diffusion),
+    "diffusers imported": Case(
+        "diffusers", diffusion_folder, ask_diffusion, expected=ask_diffusion_folder, save="import_model"
+    ),
+    "fastai": Case("fastai", fastai_learner, ask_learner),
     "transformers model": Case("transformers", transformers_model, ask_model),
     "transformers tokenizer": Case(
         "transformers", transformers_tokenizer, lambda tokenizer: tokenizer(SENTENCE)["input_ids"]
     ),
     "transformers pipeline": Case("transformers", transformers_pipeline, lambda pipeline: pipeline(SENTENCE)),
+    "transformers imported": Case(
+        "transformers",
+        lambda _folder: (minilm(),),
+        ask_model,
+        expected=lambda _path: ask_model(loaded_minilm()),
+        save="import_model",
+    ),
 }
