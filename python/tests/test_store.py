@@ -138,16 +138,19 @@ def test_lookup_by_latest_prefix_and_exact_version() -> None:
         bentoml.models.get("other")
 
 
-def test_a_stale_or_missing_pointer_is_repaired(home: Path) -> None:
+def test_a_pointer_that_leads_nowhere_is_not_followed(home: Path) -> None:
+    """A writer that is killed leaves one; no reader repairs it, because it could undo what a writer has just done."""
     save("m:1")
     save("m:2")
     pointer = home / "models" / "m" / "latest"
-    for content in ("gone", ""):
-        pointer.write_text(content)
+    for content in (b"gone", b"", b"latest", b"../m/1", b"\xff\xfe"):
+        pointer.write_bytes(content)
         assert str(bentoml.models.get("m").tag) == "m:2"
-        assert pointer.read_text() == "2"
+        assert pointer.read_bytes() == content
     pointer.unlink()
     assert str(bentoml.models.get("m").tag) == "m:2"
+    save("m:3")
+    assert pointer.read_bytes() == b"3"
 
 
 def test_an_older_model_does_not_become_latest(home: Path) -> None:
@@ -265,7 +268,7 @@ def test_old_forms_are_read(home: Path) -> None:
 
 
 def test_home_expands_user_and_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from ekiben.models.home import bentoml_home
+    from ekiben.stores.home import bentoml_home
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("INNER", "~/deep")

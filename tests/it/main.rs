@@ -32,4 +32,5 @@ mod serve_http;
 mod serve_shutdown;
 mod store;
 mod store_crashes;
+mod store_vectors;
 mod support;

@@ -1,12 +1,14 @@
 """The one table of public names: which ``bentoml.X`` is which object of the SDK, loaded when first asked for.
 
-To add a name: one line here. To add a framework module: its file in ``frameworks`` and one line in ``MODULES``.
+To add a name: one line here. To add a framework module: its file in ``frameworks`` and its name in ``FRAMEWORKS``.
 Names that upstream has and the SDK has not stand in ``UNSUPPORTED``, so that user code learns why it fails.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+
+from .frameworks import FRAMEWORKS
 
 # Not `typing.TYPE_CHECKING`: importing `typing` takes longer than all the rest of `import bentoml`.
 TYPE_CHECKING = False
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 # name -> "module:attribute"
 ATTRIBUTES = {
+    "Bento": "ekiben.bentos.bento:Bento",
     "BentoModel": "ekiben.models.references:BentoModel",
     "Context": "ekiben.context:Context",
     "Cookie": "ekiben.context:Cookie",
@@ -27,13 +30,20 @@ ATTRIBUTES = {
     "Tag": "ekiben.tag:Tag",
     "api": "ekiben.apis.decorator:api",
     "asgi_app": "ekiben.services.mounts:asgi_app",
+    "delete": "ekiben.bentos:delete",
     "depends": "ekiben.services.dependency:depends",
+    "export_bento": "ekiben.bentos:export_bento",
+    "get": "ekiben.bentos:get",
     "get_current_service": "ekiben.services.current:get_current_service",
+    "import_bento": "ekiben.bentos:import_bento",
     "importing": "ekiben.services.importing:importing",
+    "list": "ekiben.bentos:list",
     "mount_asgi_app": "ekiben.services.mounts:asgi_app",
     "on_deployment": "ekiben.services.hooks:on_deployment",
     "on_shutdown": "ekiben.services.hooks:on_shutdown",
     "on_startup": "ekiben.services.hooks:on_startup",
+    "pull": "ekiben.bentos:pull",
+    "push": "ekiben.bentos:push",
     "server_context": "ekiben.context:server_context",
     "service": "ekiben.services.decorator:service",
     "task": "ekiben.apis.decorator:task",
@@ -41,23 +51,23 @@ ATTRIBUTES = {
 
 # name below `bentoml` -> module
 MODULES = {
+    "bentos": "ekiben.bentos",
     "exceptions": "ekiben.exceptions",
     "images": "ekiben.services.images",
     "metrics": "prometheus_client",
     "models": "ekiben.models",
-    "sklearn": "ekiben.frameworks.sklearn",
+    "types": "ekiben.types",
     "validators": "ekiben.io.validators",
+    **{name: f"ekiben.frameworks.{name}" for name in FRAMEWORKS},
 }
 
 # What upstream 1.4 has under `bentoml` and the SDK has not yet.
 UNSUPPORTED = frozenset(
     """
-    ApiToken ApiTokenAPI AsyncHTTPClient Bento BentoCloudClient GrpcServer HTTPServer Resource Runnable Runner
-    Strategy SyncHTTPClient api_token batch bentos build catboost client cloud container delete deployment
-    detectron diffusers diffusers_simple easyocr export_bento fastai flax get gradio grpc import_bento io keras
-    legacy lightgbm list load load_config mlflow monitor monitoring onnx picklable_model pull push pytorch
-    pytorch_lightning ray runner_service save_config serve server serving set_serialization_strategy start
-    tensorflow torchscript transformers triton types unsloth use_arguments xgboost
+    ApiToken ApiTokenAPI AsyncHTTPClient BentoCloudClient GrpcServer HTTPServer Resource Runnable Runner
+    Strategy SyncHTTPClient api_token batch build client cloud container deployment diffusers_simple gradio grpc io
+    legacy load load_config monitor monitoring ray runner_service save_config serve server serving
+    set_serialization_strategy start triton unsloth use_arguments
     """.split()
 )
 

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from ..stores import executable
+from ..stores.home import alias_target
+from ..stores.kind import MODEL
 from ..tag import Tag
-from ..unsupported import NotSupportedYet
-from .home import active_store, alias_target
 from .info import ModelContext, ModelInfo, ModelOptions, ModelSignature
 from .model import Model
 from .references import BentoModel, HuggingFaceModel
+from .store import active_store
 from .writing import write_model
 
 __all__ = [
@@ -81,21 +83,56 @@ def create(
         yield model
 
 
-def import_model(path: str, *_args: Any, **_kwargs: Any) -> Model:
-    """Not supported yet."""
-    raise NotSupportedYet("bentoml.models.import_model", f"cannot read `{path}`")
+def import_model(
+    path: str,
+    input_format: str | None = None,
+    *,
+    protocol: str | None = None,
+    user: str | None = None,
+    passwd: str | None = None,
+    params: dict[str, str] | None = None,
+    subpath: str | None = None,
+) -> Model:
+    """Add the model in an archive or directory, or at a URL, to the store, under the tag that it carries.
+
+    ``input_format`` is one of ``bentomodel``, ``gz``, ``xz``, ``bz2``, ``tar``, ``zip``, ``zst`` and ``folder``;
+    without it the content of the file decides. ``protocol`` and what follows it are the parts of a URL, for those who
+    have them apart.
+    """
+    from ..stores.archives.location import Location
+    from ..stores.archives.transfer import import_item
+
+    location = Location.of(path, protocol=protocol, user=user, passwd=passwd, params=params, subpath=subpath)
+    return import_item(active_store(), location, input_format)
 
 
-def export_model(tag: Tag | str, *_args: Any, **_kwargs: Any) -> str:
-    """Not supported yet."""
-    raise NotSupportedYet("bentoml.models.export_model", f"cannot write `{tag}`")
+def export_model(
+    tag: Tag | str,
+    path: str,
+    output_format: str | None = None,
+    *,
+    protocol: str | None = None,
+    user: str | None = None,
+    passwd: str | None = None,
+    params: dict[str, str] | None = None,
+    subpath: str | None = None,
+) -> str:
+    """Write a model to an archive or directory, or to a URL, and return where it is.
+
+    A directory, and a path that ends in ``/``, gets the file ``NAME-VERSION.bentomodel``. Without ``output_format`` the
+    last extension of ``path`` decides; any that is none of the formats becomes part of the name.
+    """
+    return get(tag).export(
+        path, output_format, protocol=protocol, user=user, passwd=passwd, params=params, subpath=subpath
+    )
 
 
-def push(tag: Tag | str, **_kwargs: Any) -> None:
-    """Not supported yet."""
-    raise NotSupportedYet("bentoml.models.push", f"cannot push `{tag}`")
+def push(tag: Tag | str, *, force: bool = False) -> None:
+    """Upload a model to the cloud. This is done by the `ekiben` executable."""
+    executable.push(get(tag), force=force)
 
 
-def pull(tag: Tag | str, **_kwargs: Any) -> Model:
-    """Not supported yet."""
-    raise NotSupportedYet("bentoml.models.pull", f"cannot pull `{tag}`")
+def pull(tag: Tag | str, *, force: bool = False) -> Model:
+    """Download a model from the cloud into the store. This is done by the `ekiben` executable."""
+    executable.pull(MODEL, Tag.from_taglike(tag), force=force)
+    return get(tag)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,17 +25,28 @@ def read_custom_objects(path: Path) -> dict[str, Any]:
     return objects
 
 
-def write_custom_objects(path: Path, objects: dict[str, Any], by_value: list[ModuleType]) -> None:
-    """Write the objects, with what they use of the modules ``by_value`` inside the pickle."""
+def write_custom_objects(path: Path, objects: dict[str, Any]) -> None:
+    """Write the objects into a model's directory."""
+    import cloudpickle
+
+    with (path / CUSTOM_OBJECTS).open("wb") as stream:
+        cloudpickle.dump(objects, stream)
+
+
+@contextmanager
+def pickled_by_value(modules: list[ModuleType]) -> Iterator[None]:
+    """Make cloudpickle take what it finds in ``modules`` into its pickles, instead of their names."""
+    if not modules:
+        yield
+        return
     import cloudpickle
 
     known = cloudpickle.list_registry_pickle_by_value()
-    registered = [module for module in by_value if module.__name__ not in known]
+    registered = [module for module in modules if module.__name__ not in known]
     for module in registered:
         cloudpickle.register_pickle_by_value(module)
     try:
-        with (path / CUSTOM_OBJECTS).open("wb") as stream:
-            cloudpickle.dump(objects, stream)
+        yield
     finally:
         for module in registered:
             cloudpickle.unregister_pickle_by_value(module)

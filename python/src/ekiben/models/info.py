@@ -9,12 +9,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..exceptions import BentoMLException
+from ..stores.documents import read_document, read_tag, read_texts, read_time
+from ..stores.kind import MODEL
 from ..tag import Tag
 from ..version import BENTOML_VERSION
 from .metadata import checked_labels, checked_metadata, plain
 
-MODEL_YAML = "model.yaml"
+MODEL_YAML = MODEL.file_name
 
 
 class ModelOptions:
@@ -56,12 +57,9 @@ class ModelContext:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelContext:
         """Read a context, in today's form or that of releases before 1.0."""
-        known = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
-        if "pip_dependencies" in data:
-            known["framework_versions"] = {}
-        if missing := {"framework_name", "framework_versions"} - known.keys():
-            raise KeyError(f"context.{sorted(missing)[0]}")
-        return cls(**known)
+        known = {key: data[key] for key in cls.__dataclass_fields__ if data.get(key) is not None}
+        versions = {} if "pip_dependencies" in data else read_texts(data, "framework_versions")
+        return cls(**{**known, "framework_versions": versions})
 
 
 @dataclass(frozen=True)
@@ -180,44 +178,20 @@ class ModelInfo:
     @classmethod
     def read(cls, path: Path) -> ModelInfo:
         """Read ``model.yaml`` of a version directory."""
-        import yaml
-
-        file = path / MODEL_YAML
-        try:
-            text = file.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise BentoMLException(
-                f"Failed to load bento model because it does not contain a '{MODEL_YAML}': `{path}`"
-            ) from None
-        try:
-            data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
-        except yaml.YAMLError as error:
-            raise BentoMLException(f"malformed {MODEL_YAML} `{file}`: {error}") from error
-        if not isinstance(data, dict):
-            raise BentoMLException(f"malformed {MODEL_YAML} `{file}`: it is not a mapping")
-        try:
-            return cls._from_dict(data)
-        except KeyError as error:
-            raise BentoMLException(f"malformed {MODEL_YAML} `{file}`: no key {error}") from error
-        except (TypeError, ValueError, AttributeError) as error:
-            raise BentoMLException(f"malformed {MODEL_YAML} `{file}`: {error}") from error
+        return read_document(MODEL, path, cls._from_dict)
 
     @classmethod
     def _from_dict(cls, data: dict[str, Any]) -> ModelInfo:
-        created = data["creation_time"]
-        if isinstance(created, str):
-            # Python before 3.11 does not read a trailing Z.
-            created = datetime.fromisoformat(created[:-1] + "+00:00" if created.endswith("Z") else created)
-        if created.tzinfo is None:
-            created = created.replace(tzinfo=timezone.utc)
+        tag, created = read_tag(data), read_time(data["creation_time"])
+        signatures = data.get("signatures") or {}
         return cls(
-            tag=Tag(str(data["name"]), str(data["version"])),
-            module=data["module"] or "",
-            labels=data["labels"] or {},
-            options=ModelOptions(**(data["options"] or {})),
-            metadata=data["metadata"] or {},
-            context=ModelContext.from_dict(data["context"]),
-            signatures={name: ModelSignature.of(sig) for name, sig in (data.get("signatures") or {}).items()},
-            api_version=data["api_version"],
+            tag=tag,
+            module=str(data.get("module") or ""),
+            labels=read_texts(data, "labels"),
+            options=ModelOptions(**(data.get("options") or {})),
+            metadata=data.get("metadata") or {},
+            context=ModelContext.from_dict(data.get("context") or {}),
+            signatures={str(name): ModelSignature.of(signature) for name, signature in signatures.items()},
+            api_version=str(data.get("api_version") or "v1"),
             creation_time=created,
         )

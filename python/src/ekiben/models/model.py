@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -11,14 +10,18 @@ from typing import Any, NoReturn
 
 from ..exceptions import BentoMLException
 from ..exports import MODULES, UNSUPPORTED
+from ..stores.item import Item
+from ..stores.kind import MODEL
 from ..tag import Tag
 from ..unsupported import NotSupportedYet
 from .custom_objects import read_custom_objects
-from .info import MODEL_YAML, ModelInfo
+from .info import MODEL_YAML, ModelInfo, ModelOptions, ModelSignature
 
 
-class Model:
+class Model(Item):
     """A model: its tag, its files, and what ``model.yaml`` says about it."""
+
+    kind = MODEL
 
     def __init__(self, path: Path, info: ModelInfo, custom_objects: dict[str, Any] | None = None):
         self._path = path
@@ -42,15 +45,6 @@ class Model:
         return self.info.tag
 
     @property
-    def path(self) -> str:
-        """The directory of the model's files."""
-        return str(self._path)
-
-    def path_of(self, item: str) -> str:
-        """Return the path of a file of the model."""
-        return str(self._path / item.lstrip("/"))
-
-    @property
     def creation_time(self) -> datetime:
         """When the model was saved."""
         return self.info.creation_time
@@ -63,13 +57,24 @@ class Model:
         return self._custom_objects
 
     @property
-    def file_size(self) -> int:
-        """The bytes of all files under the model's directory; a link counts as its target."""
-        return sum(
-            os.stat(os.path.join(directory, name)).st_size
-            for directory, _, names in os.walk(self._path, followlinks=True)
-            for name in names
-        )
+    def labels(self) -> dict[str, str]:
+        """The labels given when the model was saved."""
+        return self.info.labels
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        """The metadata given when the model was saved."""
+        return self.info.metadata
+
+    @property
+    def options(self) -> ModelOptions:
+        """The options of the framework module."""
+        return self.info.options
+
+    @property
+    def signatures(self) -> dict[str, ModelSignature]:
+        """The methods that can be called, by name."""
+        return self.info.signatures
 
     def load_model(self, *args: Any, **kwargs: Any) -> Any:
         """Load the model with the framework module that saved it, once."""
@@ -97,6 +102,10 @@ class Model:
         except (ValueError, ImportError) as error:
             raise BentoMLException(f"Module '{module}' defined in {MODEL_YAML} is not found.") from error
 
+    def move_to(self, path: str) -> None:
+        """Take the place that the store has given to what was written."""
+        self._path = Path(path)
+
     def with_options(self, **changes: Any) -> Model:
         """Return a copy with some options changed."""
         return Model(self._path, self.info.with_options(**changes), self._custom_objects)
@@ -108,15 +117,3 @@ class Model:
     def to_runnable(self) -> NoReturn:
         """Not supported yet."""
         raise NotSupportedYet("Model.to_runnable", f"load `{self.tag}` in a `@bentoml.service` class instead")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Model) and self.tag == other.tag
-
-    def __hash__(self) -> int:
-        return hash(self.tag)
-
-    def __str__(self) -> str:
-        return f'Model(tag="{self.tag}")'
-
-    def __repr__(self) -> str:
-        return f'Model(tag="{self.tag}", path="{self.path}")'

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..exceptions import BentoMLException, NotFound
 from ..tag import Tag
-from .home import active_store
 from .model import Model
+from .store import active_store
 
 
 class ModelReference(ABC):

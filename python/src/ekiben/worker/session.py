@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ..context import server_context
-from ..models.home import serve_bento
 from ..services.current import set_current_service
 from ..services.hooks import DEPLOYMENT, SHUTDOWN, STARTUP, find_hooks
 from ..services.loader import import_service
 from ..services.service import Service
+from ..stores.home import serve_bento
 from ..unsupported import NotSupportedYet
 from .bento import ServedBento
 from .channel import Channel

@@ -1,15 +1,11 @@
-"""Where the store is: ``$BENTOML_HOME``, or the directory of the bento that this process serves."""
+"""Where the stores are: in ``$BENTOML_HOME``; models also in the directory of the bento that this process serves."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..tag import Tag
-
-if TYPE_CHECKING:
-    from .store import ModelStore
 
 _bento_models: Path | None = None
 _bento_aliases: dict[str, str] = {}
@@ -25,12 +21,19 @@ def bentoml_home() -> Path:
     return Path(text)
 
 
-def active_store() -> ModelStore:
-    """Return the store that lookups go to."""
-    from .store import ModelStore
+def models_directory() -> Path:
+    """Return the directory of the model store that lookups go to."""
+    return _bento_models or bentoml_home() / "models"
 
-    home = bentoml_home()
-    return ModelStore(_bento_models or home / "models", staging=home / "tmp")
+
+def bentos_directory() -> Path:
+    """Return the directory of the bento store."""
+    return bentoml_home() / "bentos"
+
+
+def scratch_directory() -> Path:
+    """Return where things are prepared; in a home, on the same file system as the stores."""
+    return bentoml_home() / "tmp"
 
 
 def serve_bento(models: Path | None, aliases: dict[str, str]) -> None:

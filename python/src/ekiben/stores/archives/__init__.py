@@ -1,0 +1,1 @@
+"""Archives of models and bentos: files and directories that carry one item from home to home."""

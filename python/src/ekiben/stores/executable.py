@@ -1,0 +1,81 @@
+"""The `ekiben` executable, which does what the SDK leaves to it: the network, and formats beyond Python's library."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..exceptions import CLIException, MissingDependencyException
+from ..tag import Tag
+from .kind import Kind
+
+if TYPE_CHECKING:
+    from .item import Item
+
+NAME = "ekiben"
+
+# How a finished export and import are announced on stdout.
+EXPORTED = re.compile(r" exported to (.*)\.$", re.MULTILINE)
+IMPORTED = re.compile(r'\(tag="(.*)"\) imported\.$', re.MULTILINE)
+
+# The user and password of a URL, which no message may show.
+CREDENTIALS = re.compile(r"(?<=://)[^/@\s`'\"]*@")
+
+
+def export(item: Item, target: str, *, purpose: str) -> str:
+    """Export an item of the store, and return where it went."""
+    printed = _run([*item.kind.command, "export", str(item.tag), target], purpose=purpose)
+    found = EXPORTED.search(printed)
+    return found[1] if found else target
+
+
+def import_from(kind: Kind, source: str, *, purpose: str) -> Tag:
+    """Import an item into the store, and return its tag."""
+    printed = _run([*kind.command, "import", source], purpose=purpose)
+    found = IMPORTED.search(printed)
+    if not found:
+        raise CLIException(f"cannot tell what `{NAME} import` has imported: it printed `{_clean(printed)}`")
+    return Tag.from_str(found[1])
+
+
+def push(item: Item, *, force: bool) -> None:
+    """Upload an item of the store."""
+    _run([*item.kind.command, "push", str(item.tag), *_flags(force)], purpose=f"push `{item.tag}`")
+
+
+def pull(kind: Kind, tag: Tag, *, force: bool) -> None:
+    """Download an item into the store."""
+    _run([*kind.command, "pull", str(tag), *_flags(force)], purpose=f"pull `{tag}`")
+
+
+def _flags(force: bool) -> list[str]:
+    return ["--force"] if force else []
+
+
+def _run(arguments: list[str], *, purpose: str) -> str:
+    executable = _find()
+    if executable is None:
+        raise MissingDependencyException(
+            f"cannot {purpose}: this is done by the `{NAME}` executable, which is neither beside this Python nor in "
+            f"PATH; install it with `cargo install {NAME}`, or put it into a directory of PATH"
+        )
+    done = subprocess.run(  # noqa: S603 (no shell; the executable is the user's own)
+        [executable, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise CLIException(f"cannot {purpose}: `{NAME}` failed: {_clean(done.stderr or done.stdout)}")
+    return done.stdout
+
+
+def _find() -> str | None:
+    beside = Path(sys.executable).parent / NAME
+    return str(beside) if os.access(beside, os.X_OK) else shutil.which(NAME)
+
+
+def _clean(text: str) -> str:
+    return CREDENTIALS.sub("***@", text.strip().removeprefix("error: "))
