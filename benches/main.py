@@ -10,9 +10,10 @@ from pathlib import Path
 
 import containerize
 import large_model
+import stores
 from measure import ROOT, clean_environment, output_of
 
-BENCHES = {"containerize": containerize.measure, "large-model": large_model.measure}
+BENCHES = {"containerize": containerize.measure, "large-model": large_model.measure, "stores": stores.measure}
 
 
 def machine() -> str:
