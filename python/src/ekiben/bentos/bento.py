@@ -147,7 +147,8 @@ class Bento(Item):
 
         # A bento that carries its models says so with this directory.
         entries = [entry for entry in tree_entries(self._path) if entry.name.split("/")[0] != "models"]
-        entries.append(directory_entry("models"))
+        modified = entries[0].modified
+        entries.append(directory_entry("models", modified))
         latest: dict[str, Any] = {}
         for needed in self.info.all_models:
             if needed.registry != STORE_REGISTRY:
@@ -160,9 +161,10 @@ class Bento(Item):
                 ) from error
             name = model.tag.name
             if name not in latest:
-                entries.append(directory_entry(f"models/{name}"))
+                entries.append(directory_entry(f"models/{name}", modified))
             if name not in latest or model.creation_time >= latest[name].creation_time:
                 latest[name] = model
             entries.extend(tree_entries(Path(model.path), below=f"models/{model.tag.path()}"))
-        entries.extend(text_entry(f"models/{name}/latest", str(model.tag.version)) for name, model in latest.items())
+        for name, model in latest.items():
+            entries.append(text_entry(f"models/{name}/latest", str(model.tag.version), modified))
         return entries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,28 +20,21 @@ if TYPE_CHECKING:
 
 NAME = "ekiben"
 
-# How a finished export and import are announced on stdout.
-EXPORTED = re.compile(r" exported to (.*)\.$", re.MULTILINE)
-IMPORTED = re.compile(r'\(tag="(.*)"\) imported\.$', re.MULTILINE)
-
 # The user and password of a URL, which no message may show.
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s`'\"]*@")
 
 
-def export(item: Item, target: str, *, purpose: str) -> str:
-    """Export an item of the store, and return where it went."""
-    printed = _run([*item.kind.command, "export", str(item.tag), target], purpose=purpose)
-    found = EXPORTED.search(printed)
-    return found[1] if found else target
+def export(item: Item, target: str, *, purpose: str, form: str | None = None) -> str:
+    """Export an item of the store, in a form if not in that of the name, and return where it went."""
+    chosen = ["--format", form] if form else []
+    printed = _run([*item.kind.command, "export", str(item.tag), target, *chosen, "-o", "json"], purpose=purpose)
+    return str(_told(printed, "path", purpose))
 
 
 def import_from(kind: Kind, source: str, *, purpose: str) -> Tag:
     """Import an item into the store, and return its tag."""
-    printed = _run([*kind.command, "import", source], purpose=purpose)
-    found = IMPORTED.search(printed)
-    if not found:
-        raise CLIException(f"cannot tell what `{NAME} import` has imported: it printed `{_clean(printed)}`")
-    return Tag.from_str(found[1])
+    printed = _run([*kind.command, "import", source, "-o", "json"], purpose=purpose)
+    return Tag.from_str(str(_told(printed, "tag", purpose)))
 
 
 def push(item: Item, *, force: bool) -> None:
@@ -51,6 +45,14 @@ def push(item: Item, *, force: bool) -> None:
 def pull(kind: Kind, tag: Tag, *, force: bool) -> None:
     """Download an item into the store."""
     _run([*kind.command, "pull", str(tag), *_flags(force)], purpose=f"pull `{tag}`")
+
+
+def _told(printed: str, key: str, purpose: str) -> object:
+    """Return a field of what was printed, which must be JSON."""
+    try:
+        return json.loads(printed)[key]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CLIException(f"cannot {purpose}: `{NAME}` printed `{_clean(printed)}`, without `{key}`") from error
 
 
 def _flags(force: bool) -> list[str]:

@@ -20,6 +20,7 @@ class Entry:
 
     name: str
     mode: int
+    modified: float
     source: Path | None = None
     text: str | None = None
     target: str | None = None
@@ -30,14 +31,14 @@ class Entry:
         return self.source is None and self.text is None and self.target is None
 
 
-def directory_entry(name: str) -> Entry:
+def directory_entry(name: str, modified: float) -> Entry:
     """Return a directory that is nowhere on disk."""
-    return Entry(name, DIRECTORY_MODE)
+    return Entry(name, DIRECTORY_MODE, modified)
 
 
-def text_entry(name: str, text: str) -> Entry:
+def text_entry(name: str, text: str, modified: float) -> Entry:
     """Return a small file that is nowhere on disk."""
-    return Entry(name, FILE_MODE, text=text)
+    return Entry(name, FILE_MODE, modified, text=text)
 
 
 def tree_entries(root: Path, below: str = "") -> list[Entry]:
@@ -47,7 +48,7 @@ def tree_entries(root: Path, below: str = "") -> list[Entry]:
     mean the same on another machine.
     """
     root = root.resolve()
-    entries = [Entry(below, stat.S_IMODE(root.stat().st_mode))]
+    entries = [Entry(below, stat.S_IMODE(root.stat().st_mode), root.stat().st_mtime)]
     for directory, names, files in os.walk(root, onerror=_raise):
         names.sort()
         for name in [*names, *files]:
@@ -71,20 +72,22 @@ def place(entries: list[Entry], target: Path) -> None:
     for entry in entries:
         if entry.target is not None:
             os.symlink(entry.target, target / entry.name)
-    # The deepest first: a directory that forbids writing must be complete before.
+    # The deepest first: a directory that forbids writing must be complete before, and writing changes its time.
     for entry in reversed(entries):
-        if entry.target is None and entry.name:
-            os.chmod(target / entry.name, entry.mode)
+        if entry.name:
+            if entry.target is None:
+                os.chmod(target / entry.name, entry.mode)
+            os.utime(target / entry.name, (entry.modified, entry.modified), follow_symlinks=False)
 
 
 def _entry(root: Path, path: Path, name: str) -> Entry:
-    mode = path.lstat().st_mode
-    if stat.S_ISLNK(mode):
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
         return _link(root, path, name)
-    if stat.S_ISDIR(mode):
-        return Entry(name, stat.S_IMODE(mode))
-    if stat.S_ISREG(mode):
-        return Entry(name, stat.S_IMODE(mode), source=path)
+    if stat.S_ISDIR(status.st_mode):
+        return Entry(name, stat.S_IMODE(status.st_mode), status.st_mtime)
+    if stat.S_ISREG(status.st_mode):
+        return Entry(name, stat.S_IMODE(status.st_mode), status.st_mtime, source=path)
     raise BentoMLException(f"cannot archive `{path}`: it is neither a file, nor a directory, nor a link")
 
 
@@ -92,10 +95,10 @@ def _link(root: Path, path: Path, name: str) -> Entry:
     written = os.readlink(path)
     target = Path(os.path.realpath(path))
     if not os.path.isabs(written) and (target == root or root in target.parents):
-        return Entry(name, 0o777, target=written)
+        return Entry(name, 0o777, path.lstat().st_mtime, target=written)
     if not target.is_file():
         raise BentoMLException(f"cannot archive `{path}`: it is a link to `{written}`, outside of `{root}` and no file")
-    return Entry(name, stat.S_IMODE(target.stat().st_mode), source=target)
+    return Entry(name, stat.S_IMODE(target.stat().st_mode), target.stat().st_mtime, source=target)
 
 
 def _raise(error: OSError) -> None:

@@ -1,4 +1,4 @@
-"""``Unpacker``: the rules that keep an archive inside of its directory.
+"""``Unpacker``: the rules that keep an archive inside of its directory, as in ``src/archive/unpack.rs``.
 
 Nothing is written outside, nothing twice, nothing through a link; links are made last and must lead to a place inside.
 """
@@ -6,6 +6,7 @@ Nothing is written outside, nothing twice, nothing through a link; links are mad
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -16,10 +17,12 @@ CHUNK = 1 << 20
 # More than any model has, and few enough to remember each.
 MAX_MEMBERS = 1_000_000
 
-# An archive that unpacks to more than both is taken for a bomb. Compressed zeros reach 1000 (gzip) to 7000 (xz); real
-# weights stay below 10.
-MAX_RATIO = 200
-MAX_UNSUSPICIOUS = 1 << 30
+# Weights of zeros compress well, up to here without question; beyond, real models do not compress even tenfold.
+MAX_RATIO = 1000
+MAX_UNSUSPICIOUS = 16 << 30
+
+# What is left free on the disk, for everybody else.
+RESERVE = 64 << 20
 
 MAX_TARGET = 4096
 
@@ -33,31 +36,26 @@ class Member:
     """A member as the archive gives it: the name is not checked yet."""
 
     name: str
-    mode: int = 0o777
+    mode: int
+    modified: float
     size: int = 0
     content: IO[bytes] | None = None
     target: str | None = None
-    original: str | None = None
 
     @classmethod
-    def directory(cls, name: str, mode: int) -> Member:
+    def directory(cls, name: str, mode: int, modified: float) -> Member:
         """Return a directory."""
-        return cls(name, mode)
+        return cls(name, mode, modified)
 
     @classmethod
-    def file(cls, name: str, mode: int, size: int, content: IO[bytes]) -> Member:
+    def file(cls, name: str, mode: int, modified: float, size: int, content: IO[bytes]) -> Member:
         """Return a file, whose content is read before the next member is asked for."""
-        return cls(name, mode, size, content=content)
+        return cls(name, mode, modified, size, content=content)
 
     @classmethod
-    def link(cls, name: str, target: str) -> Member:
+    def link(cls, name: str, modified: float, target: str) -> Member:
         """Return a symbolic link."""
-        return cls(name, target=target)
-
-    @classmethod
-    def hard_link(cls, name: str, original: str) -> Member:
-        """Return another name of an earlier member."""
-        return cls(name, original=original)
+        return cls(name, 0o777, modified, target=target)
 
 
 class Unpacker:
@@ -66,9 +64,11 @@ class Unpacker:
     def __init__(self, root: Path, archive_size: int):
         self.root = root
         self.budget = max(MAX_UNSUSPICIOUS, MAX_RATIO * archive_size)
-        self.directories: dict[tuple[str, ...], int | None] = {(): None}
+        self.room = max(0, shutil.disk_usage(root).free - RESERVE)
+        # A directory that no member has announced yet has no mode and time.
+        self.directories: dict[tuple[str, ...], Member | None] = {(): None}
         self.files: set[tuple[str, ...]] = set()
-        self.links: dict[tuple[str, ...], str] = {}
+        self.links: dict[tuple[str, ...], Member] = {}
 
     def add(self, member: Member) -> None:
         """Write one member; links are only remembered."""
@@ -76,39 +76,39 @@ class Unpacker:
         if len(self.directories) + len(self.files) + len(self.links) > MAX_MEMBERS:
             raise BadArchive(f"it has more than {MAX_MEMBERS} members")
         self._make_parents(member.name, parts)
-        if parts in self.files or parts in self.links:
+        is_directory = member.content is None and member.target is None
+        is_implied = is_directory and parts in self.directories and self.directories[parts] is None
+        if parts in self.files or parts in self.links or (parts in self.directories and not is_implied):
             raise BadArchive(f"`{member.name}` is in it twice")
-        if member.content is None and member.target is None and member.original is None:
-            self._make_directory(parts, member.mode)
-            return
-        if parts in self.directories:
-            raise BadArchive(f"`{member.name}` is in it twice")
-        if member.target is not None:
-            if not 0 < len(member.target) <= MAX_TARGET or member.target.startswith("/") or "\0" in member.target:
-                raise BadArchive(f"`{member.name}` is a link to `{member.target[:80]}`, outside of the archive")
-            self.links[parts] = member.target
-            return
-        if member.original is not None:
-            original = _parts(member.original)
-            if original not in self.files:
-                raise BadArchive(f"`{member.name}` is another name of `{member.original}`, which is no earlier file")
-            os.link(self._path(original), self._path(parts))
-        else:
+        if is_directory:
+            if not is_implied:
+                self._path(parts).mkdir()
+            self.directories[parts] = member
+        elif member.target is None:
             self._write(member, self._path(parts))
-        self.files.add(parts)
+            self.files.add(parts)
+        elif not 0 < len(member.target) <= MAX_TARGET or member.target.startswith("/") or "\0" in member.target:
+            raise BadArchive(f"`{member.name}` is a link to `{member.target[:80]}`, outside of the archive")
+        else:
+            self.links[parts] = member
 
     def finish(self) -> None:
-        """Make the links, check where they lead, and set the directories' modes."""
-        for parts, target in self.links.items():
-            os.symlink(target, self._path(parts))
+        """Make the links, check where they lead, and set the directories' modes and times."""
+        for parts, member in self.links.items():
+            os.symlink(member.target or "", self._path(parts))
+            os.utime(self._path(parts), (member.modified, member.modified), follow_symlinks=False)
         root = os.path.realpath(self.root)
-        for parts, target in self.links.items():
+        for parts, member in self.links.items():
             leads_to = os.path.realpath(self._path(parts))
             if leads_to != root and not leads_to.startswith(root + os.sep):
-                raise BadArchive(f"`{'/'.join(parts)}` is a link to `{target}`, outside of the archive")
-        for parts, mode in sorted(self.directories.items(), reverse=True):
-            if mode is not None:
-                os.chmod(self._path(parts), mode & 0o777 | 0o700)  # the store must be able to delete it
+                raise BadArchive(f"`{'/'.join(parts)}` is a link to `{member.target}`, outside of the archive")
+            if os.path.islink(leads_to):
+                raise BadArchive(f"`{'/'.join(parts)}` is a link that leads nowhere")
+        for parts, announced in sorted(self.directories.items(), key=lambda item: item[0], reverse=True):
+            if announced is not None:
+                path = self._path(parts)
+                os.chmod(path, announced.mode & 0o777 | 0o700)  # the store must be able to delete it
+                os.utime(path, (announced.modified, announced.modified))
 
     def _path(self, parts: tuple[str, ...]) -> Path:
         return self.root.joinpath(*parts)
@@ -118,14 +118,9 @@ class Unpacker:
             parent = parts[:length]
             if parent in self.files or parent in self.links:
                 raise BadArchive(f"`{name}` is below `{'/'.join(parent)}`, which is no directory")
-            self._make_directory(parent, None)
-
-    def _make_directory(self, parts: tuple[str, ...], mode: int | None) -> None:
-        if parts not in self.directories:
-            self._path(parts).mkdir()
-            self.directories[parts] = mode
-        elif parts and mode is not None:
-            self.directories[parts] = mode
+            if parent not in self.directories:
+                self._path(parent).mkdir()
+                self.directories[parent] = None
 
     def _write(self, member: Member, path: Path) -> None:
         if member.content is None:
@@ -134,6 +129,8 @@ class Unpacker:
         with path.open("xb") as file:
             while chunk := member.content.read(CHUNK):
                 written += len(chunk)
+                if written > self.room:
+                    raise BadArchive("it unpacks to more than what is free on the disk")
                 if written > self.budget:
                     raise BadArchive(
                         "it unpacks to far more than its size; if it is to be trusted, unpack it with another tool and "
@@ -142,7 +139,9 @@ class Unpacker:
                 file.write(chunk)
             # Readable by its owner, and without the bits that give rights away.
             os.fchmod(file.fileno(), member.mode & 0o777 | 0o400)
+        os.utime(path, (member.modified, member.modified))
         self.budget -= written
+        self.room -= written
         if written != member.size:
             raise BadArchive(f"`{member.name}` is cut short")
 
@@ -151,6 +150,16 @@ def _parts(name: str) -> tuple[str, ...]:
     if name.startswith("/"):
         raise BadArchive(f"`{name}` is an absolute path")
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    if ".." in parts or "\0" in name:
+    if ".." in parts:
         raise BadArchive(f"`{name}` is a path out of the archive")
+    if "\0" in name or not _is_utf8(name):
+        raise BadArchive(f"`{name!a}` is a name that no file can have")
     return parts
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # what was no UTF-8 has become surrogates
+        return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import calendar
 import gzip
 import lzma
 import stat
@@ -26,6 +27,7 @@ MALFORMED = (
     zlib.error,
     EOFError,
     ValueError,
+    OverflowError,
     NotImplementedError,
     BadArchive,
 )
@@ -85,16 +87,18 @@ def _tar_members(path: Path, input_format: str) -> Iterator[Member]:
 
 def _tar_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Member:
     if member.isdir():
-        return Member.directory(member.name, member.mode)
+        return Member.directory(member.name, member.mode, member.mtime)
+    if member.issparse():
+        raise BadArchive(f"`{member.name}` is stored as a sparse file")
     if member.isreg():
         content = tar.extractfile(member)
         if content is None:
             raise BadArchive(f"`{member.name}` has no content")
-        return Member.file(member.name, member.mode, member.size, content)
+        return Member.file(member.name, member.mode, member.mtime, member.size, content)
     if member.issym():
-        return Member.link(member.name, member.linkname)
+        return Member.link(member.name, member.mtime, member.linkname)
     if member.islnk():
-        return Member.hard_link(member.name, member.linkname)
+        raise BadArchive(f"`{member.name}` is a hard link")
     raise BadArchive(f"`{member.name}` is neither a file, nor a directory, nor a link")
 
 
@@ -119,13 +123,13 @@ def _zip_members(path: Path) -> Iterator[Member]:
             if info.flag_bits & 1:
                 raise BadArchive(f"`{info.filename}` is encrypted")
             mode = info.external_attr >> 16 if info.create_system == 3 else 0
-            permissions = stat.S_IMODE(mode)
+            permissions, modified = stat.S_IMODE(mode), calendar.timegm(info.date_time)
             if stat.S_IFMT(mode) == stat.S_IFLNK:
-                yield Member.link(info.filename, archive.read(info)[:4096].decode("utf-8"))
+                yield Member.link(info.filename, modified, archive.read(info)[:4096].decode("utf-8"))
             elif info.is_dir():
-                yield Member.directory(info.filename, permissions or 0o755)
+                yield Member.directory(info.filename, permissions or 0o755, modified)
             elif stat.S_IFMT(mode) in (0, stat.S_IFREG):
                 with archive.open(info) as content:
-                    yield Member.file(info.filename, permissions or 0o644, info.file_size, content)
+                    yield Member.file(info.filename, permissions or 0o644, modified, info.file_size, content)
             else:
                 raise BadArchive(f"`{info.filename}` is neither a file, nor a directory, nor a link")

@@ -31,19 +31,18 @@ def export_item(item: Item, location: Location, output_format: str | None) -> st
         wanted = checked_format(kind, output_format)
     purpose = f"export `{item.tag}` to `{location.shown()}`"
     if location.url is not None:
-        if output_format is not None and not location.url.endswith(f".{wanted}"):
-            raise ValueError(f"cannot {purpose}: for format `{wanted}` the URL must end in `.{wanted}`")
-        return executable.export(item, location.url, purpose=purpose)
+        form = "native" if output_format == kind.extension else output_format
+        return executable.export(item, location.url, purpose=purpose, form=form)
     if wanted == FOLDER:
         return _export_folder(item, Path(location.path or "."))
     target = _target(item, location, wanted)
     if wanted == ZSTD:
-        return executable.export(item, str(target), purpose=purpose)
+        return executable.export(item, str(target), purpose=purpose, form=ZSTD)
     _check_parent(target, purpose)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
     try:
         with open(descriptor, "wb") as file:
-            write_archive(item.archive_entries(), file, wanted, int(item.creation_time.timestamp()))
+            write_archive(item.archive_entries(), file, wanted)
             file.flush()
             os.fchmod(file.fileno(), 0o666 & ~_umask())
             os.fsync(file.fileno())

@@ -28,22 +28,22 @@ LEVEL = 6
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def write_archive(entries: list[Entry], file: BinaryIO, output_format: str, modified: int) -> None:
-    """Write entries in a format; every member gets the same time, and no owner."""
+def write_archive(entries: list[Entry], file: BinaryIO, output_format: str) -> None:
+    """Write entries in a format. The members have no owner: who exports must not change the bytes."""
     if output_format == ZIP:
-        _write_zip(entries, file, modified)
+        _write_zip(entries, file)
         return
     with (
         _compressed(file, output_format) as stream,
         tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=CHUNK) as tar,
     ):
         for entry in entries:
-            _add(tar, entry, modified)
+            _add(tar, entry)
 
 
-def _add(tar: tarfile.TarFile, entry: Entry, modified: int) -> None:
+def _add(tar: tarfile.TarFile, entry: Entry) -> None:
     member = tarfile.TarInfo(f"./{entry.name}")
-    member.mode, member.mtime = entry.mode, modified
+    member.mode, member.mtime = entry.mode, entry.modified
     if entry.is_directory:
         member.type = tarfile.DIRTYPE
         tar.addfile(member)
@@ -72,12 +72,12 @@ def _compressed(file: BinaryIO, output_format: str) -> Iterator[IO[bytes]]:
             yield stream
 
 
-def _write_zip(entries: list[Entry], file: BinaryIO, modified: int) -> None:
-    date = max(time.gmtime(modified)[:6], ZIP_EPOCH)
+def _write_zip(entries: list[Entry], file: BinaryIO) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive:
         for entry in entries:
             if not entry.name:
                 continue  # the root has no name in a zip file
+            date = max(time.gmtime(entry.modified)[:6], ZIP_EPOCH)
             info = zipfile.ZipInfo(f"{entry.name}/" if entry.is_directory else entry.name, date)
             info.create_system = 3  # Unix: the upper half of the attributes is the mode
             info.compress_type = zipfile.ZIP_DEFLATED
