@@ -122,7 +122,7 @@ def measure_list(place: Path, environment: dict[str, str]) -> list[Row]:
 
 
 def measure_archives(place: Path, environment: dict[str, str]) -> list[Row]:
-    """Export and import 1 GiB, half of which compresses; upstream packs with one thread of the same library."""
+    """Export and import 1 GiB, half of which compresses; upstream packs on one thread."""
     source = place / "weights"
     source.mkdir()
     write_noise(source / "weights.bin", ARCHIVED, 0.5)

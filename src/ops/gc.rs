@@ -103,8 +103,16 @@ pub fn plan(settings: &GcSettings, home: &Home, now: Timestamp) -> Result<Plan, 
     Ok(Plan { garbage, broken })
 }
 
-/// Those of the models, newest first, that fit the settings and are not used.
-fn candidates(models: Vec<Model>, settings: &GcSettings, used: &BTreeSet<Tag>, now: Timestamp) -> Vec<Model> {
+/// Those of the models that fit the settings and are not used.
+fn candidates(
+    mut models: Vec<Model>,
+    settings: &GcSettings,
+    used: &BTreeSet<Tag>,
+    now: Timestamp,
+) -> Vec<Model> {
+    // Newest first; of two of the same time, the one that `latest` means.
+    let age = |model: &Model| (model.info.creation_time.timestamp(), model.info.tag.clone());
+    models.sort_by_cached_key(|model| std::cmp::Reverse(age(model)));
     let mut newer: BTreeMap<String, usize> = BTreeMap::new();
     let fits = |model: &Model| {
         let newer = newer.entry(model.info.tag.name().to_owned()).or_default();
@@ -118,7 +126,6 @@ fn candidates(models: Vec<Model>, settings: &GcSettings, used: &BTreeSet<Tag>, n
         };
         !is_kept && !is_young && settings.labels.iter().all(has) && !used.contains(&model.info.tag)
     };
-    let mut models = models;
     models.retain(fits);
     models
 }

@@ -26,6 +26,14 @@ fn archives() {
 }
 
 #[test]
+fn registries() {
+    let context = TestContext::new();
+    let Some(registry) = DockerRegistry::plain() else { return };
+    let shell = context.command(&peers::system("bash")).env("REGISTRY", registry.host());
+    execute(&repository().join("docs/examples/registries.md"), &context.work(), &shell);
+}
+
+#[test]
 fn class_level_models() {
     execute_example("class-level-models.md");
 }

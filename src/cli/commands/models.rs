@@ -30,8 +30,9 @@ pub(super) fn create(args: &CreateModelArgs, environment: Environment) -> Result
     match args.output {
         DocumentOutput::Text => {
             let size = human_size(created.size);
+            let files = if created.files == 1 { "file" } else { "files" };
             printer.summary(&format!(
-                "Model(tag=\"{}\") created: {} files, {size}.\n",
+                "Model(tag=\"{}\") created: {} {files}, {size}.\n",
                 created.tag, created.files
             ));
         }
