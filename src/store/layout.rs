@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{Bento, Error, Model, Store};
@@ -111,20 +110,6 @@ impl Home {
         let file = File::options().create(true).append(true).open(&path);
         let file = file.and_then(|file| file.lock().map(|()| file));
         Ok(Lock { _file: file.map_err(|source| Error::Lock { path, source })? })
-    }
-
-    /// Replaces a small file in one step.
-    pub(super) fn write_atomically(&self, path: &Path, content: &[u8]) -> Result<(), Error> {
-        let write = || {
-            let mut file = tempfile::Builder::new().prefix("ekiben-").tempfile_in(self.scratch())?;
-            file.write_all(content)?;
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-            file.as_file().set_permissions(mode)?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().map_err(|source| Error::Write { path: path.to_owned(), source })
     }
 }
 

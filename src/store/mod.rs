@@ -267,7 +267,15 @@ impl<I: Item> Store<I> {
     /// Replaces the pointer in one step; no line feed follows the version.
     fn write_latest(&self, tag: &Tag) -> Result<(), Error> {
         let path = self.path().join(tag.name()).join(LATEST);
-        self.home.write_atomically(&path, tag.version().as_bytes())
+        // Swept by the next writer if we are killed.
+        let staging = Staging::open(&self.home, I::KIND, tag.name())?;
+        let prepared = staging.path().join(LATEST);
+        let write = || {
+            fs::write(&prepared, tag.version())?;
+            fs::File::open(&prepared)?.sync_all()?;
+            fs::rename(&prepared, &path)
+        };
+        write().map_err(|source| Error::Write { path: path.clone(), source })
     }
 
     fn discard(&self, path: &Path) {

@@ -7,12 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ekiben::store::{Home, Model};
-use ekiben::tag::TagQuery;
+use ekiben::tag::{Tag, TagQuery};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::support::command::Command;
 use crate::support::context::TestContext;
+use crate::support::docker_registry::DockerRegistry;
 
 const ROUNDS: u64 = 200;
 
@@ -33,17 +34,20 @@ fn kill_during(command: &Command, within: Duration, random: &mut StdRng) {
     child.wait().unwrap();
 }
 
-/// Every item is whole, `latest` is the newest, and nothing else can be seen.
+/// Every item is whole, `latest` is the newest of its name, and nothing else can be seen.
 fn assert_consistent(home: &Home, round: u64) {
     let listing = home.models().list(None).unwrap();
     assert!(listing.broken.is_empty(), "round {round}: {:?}", listing.broken);
+    let mut newest = BTreeMap::new();
     for model in &listing.items {
         assert_whole(model, round);
+        newest.entry(model.info.tag.name()).or_insert(&model.info.tag);
     }
-    let Some(newest) = listing.items.first() else { return };
-    let query: TagQuery = newest.info.tag.name().parse().unwrap();
-    let latest = home.models().resolve(&query).unwrap();
-    assert_eq!(latest, newest.info.tag, "round {round}");
+    for (name, tag) in newest {
+        let query: TagQuery = name.parse().unwrap();
+        let latest = home.models().resolve(&query).unwrap();
+        assert_eq!(latest, *tag, "round {round}");
+    }
 }
 
 fn assert_whole(model: &Model, round: u64) {
@@ -66,37 +70,84 @@ fn write_files(directory: &Path) {
     }
 }
 
+/// Seeds a generator; the seed is shown when the test fails, to be tried again.
+fn random() -> StdRng {
+    let seed = rand::random();
+    println!("seed {seed}");
+    StdRng::seed_from_u64(seed)
+}
+
+/// Every model is a second younger than the one before, so that there is one `latest`.
+fn create(context: &TestContext, files: &Path, tag: &str, age: u64) -> Command {
+    let time = (1_800_000_000 + age).to_string();
+    let create = context.ekiben(["models", "create", tag, "--from", files.to_str().unwrap()]);
+    create.env("SOURCE_DATE_EPOCH", time)
+}
+
 #[test]
 fn a_writer_that_is_killed_leaves_a_consistent_store() {
     let context = TestContext::new();
     let files = context.work().join("files");
     write_files(&files);
-    let files = files.to_str().unwrap();
-    // Every model is a second younger than the one before, so that there is one `latest`.
-    let create = |tag: &str, age: u64| {
-        let time = (1_800_000_000 + age).to_string();
-        context.ekiben(["models", "create", tag, "--from", files]).env("SOURCE_DATE_EPOCH", time)
-    };
-    let within = timed(create("m:first", 0));
+    let within = timed(create(&context, &files, "m:first", 0));
     let home = Home::open(context.bentoml_home()).unwrap();
-    // Printed when the test fails, to be tried again.
-    let seed = rand::random();
-    println!("seed {seed}");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = random();
     for round in 0..ROUNDS {
-        kill_during(&create(&format!("m:r{round}"), round + 1), within, &mut random);
+        kill_during(&create(&context, &files, &format!("m:r{round}"), round + 1), within, &mut random);
         assert_consistent(&home, round);
     }
     let listed = home.models().list(None).unwrap().items.len();
     assert!(listed > 1 && listed < 201, "no kill met its mark: {listed} of {ROUNDS} models are there");
-    let _ = create("m:last", ROUNDS + 1).run();
+    let _ = create(&context, &files, "m:last", ROUNDS + 1).run();
     assert_consistent(&home, ROUNDS);
+    assert_nothing_staged(&home);
+}
+
+#[test]
+fn a_killed_import_pull_or_delete_leaves_a_consistent_store() {
+    let Some(registry) = DockerRegistry::plain() else { return };
+    let context = TestContext::new();
+    let files = context.work().join("files");
+    write_files(&files);
+    let name = format!("docker://{}/m:1", registry.host());
+    let _ = create(&context, &files, "imported:v1", 0).run();
+    let _ = create(&context, &files, "pulled:v1", 0).run();
+    let _ = context.ekiben(["models", "export", "imported:v1", "m.tar"]).run();
+    let _ = context.ekiben(["models", "push", "pulled:v1", &name]).run();
+    let delete = |tag: &str| context.ekiben(["models", "delete", tag, "-y"]);
+    let import = || context.ekiben(["models", "import", "m.tar"]);
+    let pull = || context.ekiben(["models", "pull", &name]);
+    let times = (timed(delete("imported:v1")), timed(import()), {
+        let _ = delete("pulled:v1").run();
+        timed(pull())
+    });
+    let home = Home::open(context.bentoml_home()).unwrap();
+    let (mut random, mut changes) = (random(), 0);
+    for round in 0..ROUNDS {
+        let (tag, add, within) = match round % 2 {
+            0 => ("imported:v1", import(), times.1),
+            _ => ("pulled:v1", pull(), times.2),
+        };
+        let tag: Tag = tag.parse().unwrap();
+        let was_there = home.models().contains(&tag);
+        if was_there {
+            kill_during(&delete(&tag.to_string()), times.0, &mut random);
+        } else {
+            kill_during(&add, within, &mut random);
+        }
+        assert_consistent(&home, round);
+        changes += usize::from(home.models().contains(&tag) != was_there);
+    }
+    assert!(changes > 0 && changes < 200, "no kill met its mark: {changes} of {ROUNDS} were done");
+    let _ = create(&context, &files, "m:last", 1).run();
     assert_nothing_staged(&home);
 }
 
 fn assert_nothing_staged(home: &Home) {
     let staged = fs::read_dir(home.scratch()).unwrap();
-    let staged: Vec<_> =
-        staged.map(|entry| entry.unwrap().file_name()).filter(|name| name != "locks").collect();
+    let staged: Vec<_> = staged
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name != "locks" && name != "ekiben-pulls")
+        .collect();
     assert!(staged.is_empty(), "the next writer sweeps what the killed ones left: {staged:?}");
 }
