@@ -461,7 +461,7 @@ printf '%s\\n' "$*" >> {folder}/calls
 if [ -e {folder}/fail ]; then cat {folder}/fail >&2; exit 3; fi
 case "$*" in
 *export*) echo '{{"tag": "m:v1", "path": "bucket/prefix/m-v1.bentomodel"}}' ;;
-*import*) echo '{{"tag": "m:v1", "path": "somewhere", "models": []}}' ;;
+*import* | *pull*) echo '{{"tag": "m:v1", "path": "somewhere", "models": []}}' ;;
 esac
 """
     )
@@ -479,6 +479,8 @@ def test_urls_pushes_and_pulls_are_left_to_the_executable(executable: Path, home
     bentoml.models.import_model("bucket/x.zst", protocol="s3")
     bentoml.models.push("m", force=True)
     bentoml.models.pull("m:v1")
+    bentoml.models.push("m:latest", "docker://host/m:v1")
+    assert str(bentoml.models.pull("docker://host/m:v1").tag) == "m:v1"
     bento(home)
     bentoml.push("b")
     bentoml.pull("b:v1", force=True)
@@ -489,6 +491,8 @@ def test_urls_pushes_and_pulls_are_left_to_the_executable(executable: Path, home
         "models import s3://bucket/x.zst -o json",
         "models push m:v1 --force",
         "models pull m:v1",
+        "models push m:v1 docker://host/m:v1",
+        "models pull docker://host/m:v1 -o json",
         "push b:v1",
         "pull b:v1 --force",
     ]

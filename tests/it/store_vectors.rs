@@ -143,7 +143,7 @@ fn model_yaml() {
 }
 
 #[derive(Deserialize)]
-struct Latest {
+struct LatestVector {
     case: String,
     versions: BTreeMap<String, Option<String>>,
     pointer: Option<String>,
@@ -152,7 +152,7 @@ struct Latest {
 
 #[test]
 fn latest() {
-    for vector in vectors::<Vec<Latest>>("latest.json") {
+    for vector in vectors::<Vec<LatestVector>>("latest.json") {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let home = Home::open(directory.path()).expect("opened");
         let name = directory.path().join("models/m");

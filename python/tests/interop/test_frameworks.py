@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from ekiben.frameworks import FRAMEWORKS
+from interop.frameworks.cases import CASES
 from interop.upstream import REPOSITORY
 
 PYTHON = REPOSITORY / "target/frameworks/bin/python"
@@ -37,3 +40,10 @@ def test_every_framework_that_is_installed(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout, done.stdout
+
+
+def test_the_documentation_says_how_each_is_proven() -> None:
+    page = (REPOSITORY / "docs/sdk/frameworks.md").read_text()
+    said = dict(re.findall(r"^\| `(\w+)` \|.*\| (round trip|format) \|$", page, re.MULTILINE))
+    exchanged = {case.framework for case in CASES.values()}
+    assert said == {name: "round trip" if name in exchanged else "format" for name in FRAMEWORKS}

@@ -68,12 +68,17 @@ def export_bento(
     )
 
 
-def push(tag: Tag | str, *, force: bool = False) -> None:
-    """Upload a bento and its models to the cloud. This is done by the `ekiben` executable."""
-    executable.push(get(tag), force=force)
+def push(tag: Tag | str, destination: str | None = None, *, force: bool = False) -> None:
+    """Upload a bento and its models, by the `ekiben` executable.
+
+    ``destination`` is ``docker://REGISTRY/REPOSITORY:TAG``; without one, it is the cloud.
+    """
+    executable.push(get(tag), destination, force=force)
 
 
 def pull(tag: Tag | str, *, force: bool = False) -> Bento:
-    """Download a bento from the cloud into the store. This is done by the `ekiben` executable."""
-    executable.pull(BENTO, Tag.from_taglike(tag), force=force)
-    return get(tag)
+    """Download a bento and its models into the store, by the `ekiben` executable.
+
+    Instead of a tag of the cloud, ``tag`` may be where a registry has it: ``docker://REGISTRY/REPOSITORY:TAG``.
+    """
+    return get(executable.pull(BENTO, tag, force=force))

@@ -127,12 +127,17 @@ def export_model(
     )
 
 
-def push(tag: Tag | str, *, force: bool = False) -> None:
-    """Upload a model to the cloud. This is done by the `ekiben` executable."""
-    executable.push(get(tag), force=force)
+def push(tag: Tag | str, destination: str | None = None, *, force: bool = False) -> None:
+    """Upload a model, by the `ekiben` executable.
+
+    ``destination`` is ``docker://REGISTRY/REPOSITORY:TAG``; without one, it is the cloud.
+    """
+    executable.push(get(tag), destination, force=force)
 
 
 def pull(tag: Tag | str, *, force: bool = False) -> Model:
-    """Download a model from the cloud into the store. This is done by the `ekiben` executable."""
-    executable.pull(MODEL, Tag.from_taglike(tag), force=force)
-    return get(tag)
+    """Download a model into the store, by the `ekiben` executable.
+
+    Instead of a tag of the cloud, ``tag`` may be where a registry has it: ``docker://REGISTRY/REPOSITORY:TAG``.
+    """
+    return get(executable.pull(MODEL, tag, force=force))

@@ -37,14 +37,20 @@ def import_from(kind: Kind, source: str, *, purpose: str) -> Tag:
     return Tag.from_str(str(_told(printed, "tag", purpose)))
 
 
-def push(item: Item, *, force: bool) -> None:
-    """Upload an item of the store."""
-    _run([*item.kind.command, "push", str(item.tag), *_flags(force)], purpose=f"push `{item.tag}`")
+def push(item: Item, destination: str | None, *, force: bool) -> None:
+    """Upload an item of the store to a registry, or without a destination to the cloud."""
+    where = [] if destination is None else [destination]
+    _run([*item.kind.command, "push", str(item.tag), *where, *_flags(force)], purpose=f"push `{item.tag}`")
 
 
-def pull(kind: Kind, tag: Tag, *, force: bool) -> None:
-    """Download an item into the store."""
+def pull(kind: Kind, source: Tag | str, *, force: bool) -> Tag:
+    """Download an item into the store, by tag from the cloud or by URL from a registry, and return its tag."""
+    if isinstance(source, str) and "://" in source:
+        printed = _run([*kind.command, "pull", source, *_flags(force), "-o", "json"], purpose=f"pull `{source}`")
+        return Tag.from_str(str(_told(printed, "tag", f"pull `{source}`")))
+    tag = Tag.from_taglike(source)
     _run([*kind.command, "pull", str(tag), *_flags(force)], purpose=f"pull `{tag}`")
+    return tag
 
 
 def _told(printed: str, key: str, purpose: str) -> object:
@@ -60,6 +66,7 @@ def _flags(force: bool) -> list[str]:
 
 
 def _run(arguments: list[str], *, purpose: str) -> str:
+    purpose = _clean(purpose)
     executable = _find()
     if executable is None:
         raise MissingDependencyException(
