@@ -19,7 +19,7 @@ mod unpack;
 mod zip_read;
 mod zip_write;
 
-pub use contents::Contents;
+pub use contents::{Contents, LinksOut};
 pub use error::{ArchiveError, Fault};
 pub use format::Format;
 pub use links::check_links;

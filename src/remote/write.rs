@@ -34,8 +34,8 @@ pub struct RemoteWriter {
 }
 
 enum Sink {
-    /// Sent in parts, as they come.
-    Service(Box<Writer>),
+    /// Sent in parts, as they come; `part` is the path until all of it is there, if that is another one.
+    Service { writer: Box<Writer>, part: Option<String> },
     /// Sent when all of it is known.
     Spooled { file: File, size: u64 },
 }
@@ -57,17 +57,46 @@ impl Remotes {
                 let operator = self.operator(location)?;
                 let part = LEAST_PART.max(expected.div_ceil(MOST_PARTS));
                 let part = usize::try_from(part).unwrap_or(usize::MAX);
-                let opening = operator.writer_with(location.path());
+                let partial =
+                    (location.scheme == Scheme::Sftp).then(|| partial_path(location)).transpose()?;
+                let opening = operator.writer_with(partial.as_deref().unwrap_or(location.path()));
                 let opening = match location.scheme {
                     Scheme::Ftp | Scheme::Ftps | Scheme::Sftp => opening,
                     _ => opening.concurrent(PARTS).chunk(part),
                 };
                 let failed = |error| RemoteError::of_service(url.clone(), "write", &error);
-                Sink::Service(Box::new(self.wait(async { opening.await.map_err(failed) })?))
+                let writer = Box::new(self.wait(async { opening.await.map_err(failed) })?);
+                Sink::Service { writer, part: partial }
             }
         };
         Ok(RemoteWriter { remotes: self.clone(), location: location.clone(), sink })
     }
+}
+
+impl Remotes {
+    /// Gives a file its name, in place of what has it.
+    fn publish(&self, location: &Location, part: &str) -> Result<(), RemoteError> {
+        let operator = self.operator(location)?;
+        self.wait(async {
+            let renamed = match operator.rename(part, location.path()).await {
+                // Old servers rename only to a name that nobody has.
+                Err(_) => {
+                    let _ = operator.delete(location.path()).await;
+                    operator.rename(part, location.path()).await
+                }
+                renamed => renamed,
+            };
+            renamed.map_err(|error| RemoteError::of_service(location.to_string(), "write", &error))
+        })
+    }
+}
+
+/// A name beside that of the location, which no other upload has.
+fn partial_path(location: &Location) -> Result<String, RemoteError> {
+    let failed =
+        |source: getrandom::Error| RemoteError::Spool { url: location.to_string(), source: source.into() };
+    let number = getrandom::u32().map_err(failed)?;
+    Ok(format!("{}.{number:08x}.part", location.path()))
 }
 
 impl RemoteWriter {
@@ -77,9 +106,13 @@ impl RemoteWriter {
         let url = location.to_string();
         let failed = |error: &opendal::Error| RemoteError::of_service(url.clone(), "write", error);
         let (mut file, size) = match sink {
-            Sink::Service(mut writer) => {
-                return remotes
-                    .wait(async { writer.close().await.map(drop).map_err(|error| failed(&error)) });
+            Sink::Service { mut writer, part } => {
+                let closing = async { writer.close().await.map(drop).map_err(|error| failed(&error)) };
+                remotes.wait(closing)?;
+                return match part {
+                    Some(part) => remotes.publish(&location, &part),
+                    None => Ok(()),
+                };
             }
             Sink::Spooled { file, size } => (file, size),
         };
@@ -107,16 +140,14 @@ impl RemoteWriter {
     /// Takes back what was sent. Best effort: the reason to do so is worth more than what becomes of it.
     pub fn abort(self) {
         let Self { remotes, location, sink } = self;
-        let Sink::Service(mut writer) = sink else { return };
+        let Sink::Service { mut writer, part } = sink else { return };
         remotes.runtime.block_on(async {
             // What is still under way when the connection goes is nobody's any more.
             let aborting = tokio::time::timeout(ABORT_PATIENCE, writer.abort());
-            let is_aborted = matches!(aborting.await, Ok(Ok(())));
-            if !is_aborted && location.scheme == Scheme::Sftp {
-                drop(writer);
-                if let Ok(operator) = remotes.operator(&location) {
-                    let _ = tokio::time::timeout(ABORT_PATIENCE, operator.delete(location.path())).await;
-                }
+            let _ = aborting.await;
+            drop(writer);
+            if let (Some(part), Ok(operator)) = (part, remotes.operator(&location)) {
+                let _ = tokio::time::timeout(ABORT_PATIENCE, operator.delete(&part)).await;
             }
         });
     }
@@ -126,7 +157,7 @@ impl Write for RemoteWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let url = || self.location.to_string();
         match &mut self.sink {
-            Sink::Service(writer) => {
+            Sink::Service { writer, .. } => {
                 let piece = Bytes::copy_from_slice(bytes);
                 let failed = |error| RemoteError::of_service(self.location.to_string(), "write", &error);
                 let work = async { writer.write(piece).await.map_err(failed) };

@@ -2,8 +2,11 @@
 
 use std::fs;
 
+use rustix::process::Signal;
+
 use crate::support::command::Command;
 use crate::support::context::TestContext;
+use crate::support::service::Service;
 use crate::support::storage::{ENCODED, PASSWORD, Storage, USER};
 
 /// Larger than one part of an upload and one range of a download.
@@ -99,7 +102,11 @@ fn sftp() {
     let (storage, reach) = Storage::sftp(&context);
     let url = format!("sftp://{USER}@127.0.0.1:{}/m.tar", storage.port);
     goes_there_and_back(&context, &url, "/m.tar", &reach);
-    assert!(storage.file("m.tar").is_file());
+    // A second one takes the place of the first, and no part is left.
+    let _exported = reach(context.ekiben(["models", "export", "m", &url])).any_stderr().run();
+    let names: Vec<_> =
+        fs::read_dir(&storage.directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["m.tar"]);
     let with_password = format!("sftp://{USER}:{ENCODED}@127.0.0.1:{}/m.tar", storage.port);
     let output = reach(context.ekiben(["models", "import", &with_password])).any_stderr().status(2).run();
     assert!(output.stderr.contains("use a key") && !output.stderr.contains(ENCODED), "{}", output.stderr);
@@ -122,6 +129,30 @@ fn webdav_and_http() {
     let refused =
         context.ekiben(["models", "export", "m", &format!("http://{USER}:{ENCODED}@{host}/no/dir/m.tar")]);
     let _output = refused.status(3).any_stderr().run();
+}
+
+/// Sends SIGINT when an export has begun.
+fn interrupt(export: &Command) {
+    let mut running = Service::start(export);
+    running.line_with("exporting m:v1");
+    running.signal(Signal::INT);
+    let (status, output) = running.wait();
+    assert_eq!(status.code(), Some(130), "{output}");
+}
+
+#[test]
+fn whoever_stops_an_upload_leaves_nothing() {
+    let context = with_model(64 << 20);
+    let storage = Storage::s3(&context);
+    let endpoint = format!("http://127.0.0.1:{}", storage.port);
+    let export = context.ekiben(["models", "export", "m", "s3://models/m.zip"]);
+    let export = export.env("AWS_ENDPOINT_URL", &endpoint).env("AWS_REGION", "us-east-1");
+    interrupt(&export.env("AWS_ACCESS_KEY_ID", "id").env("AWS_SECRET_ACCESS_KEY", "key"));
+    assert_eq!(storage.s3_remains(&context), "[] []\n");
+    let (storage, reach) = Storage::sftp(&context);
+    let url = format!("sftp://{USER}@127.0.0.1:{}/m.zip", storage.port);
+    interrupt(&reach(context.ekiben(["models", "export", "m", &url])));
+    assert_eq!(fs::read_dir(&storage.directory).unwrap().count(), 0);
 }
 
 #[test]

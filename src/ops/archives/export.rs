@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::error::ArchivesError;
 use super::place::{Place, target_name};
-use crate::archive::{self, ArchiveError, Contents, Format};
+use crate::archive::{self, ArchiveError, Contents, Format, LinksOut};
 use crate::fs::{StagedDirectory, StagedFile};
 use crate::remote::Remotes;
 use crate::report::{Activity, Interrupt};
@@ -115,7 +115,7 @@ impl Packable for Bento {
 
 fn read(tag: &Tag, path: &Path, interrupt: &Interrupt) -> Result<Contents, ArchivesError> {
     let place = path.display().to_string();
-    Contents::of_directory(path, interrupt).map_err(|error| failed(tag, place, error))
+    Contents::of_directory(path, LinksOut::Followed, interrupt).map_err(|error| failed(tag, place, error))
 }
 
 fn failed(tag: &Tag, place: String, error: ArchiveError) -> ArchivesError {

@@ -198,6 +198,17 @@ impl Storage {
         (storage, reach)
     }
 
+    /// The objects and the unfinished uploads in the bucket of S3, one list after the other.
+    pub(crate) fn s3_remains(&self, context: &TestContext) -> String {
+        let script = "import boto3, sys\n\
+            client = boto3.client('s3', endpoint_url=sys.argv[1], region_name='us-east-1',\n\
+            \x20                     aws_access_key_id='id', aws_secret_access_key='key')\n\
+            objects = client.list_objects_v2(Bucket='models').get('Contents', [])\n\
+            print(objects, client.list_multipart_uploads(Bucket='models').get('Uploads', []))";
+        let url = format!("http://127.0.0.1:{}", self.port);
+        context.command(&program(Venv::Storage, "python")).args(["-c", script]).arg(url).run().stdout
+    }
+
     /// A file in its directory.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         Path::new(&self.directory).join(name)
