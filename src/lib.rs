@@ -23,6 +23,7 @@ pub mod process;
 pub mod pydeps;
 pub mod redact;
 pub mod registry;
+pub mod remote;
 pub mod report;
 pub mod resolve;
 pub mod serve;

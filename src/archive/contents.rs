@@ -17,6 +17,15 @@ pub struct Contents {
     nodes: BTreeMap<Vec<String>, Node>,
 }
 
+/// What becomes of links that lead out of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinksOut {
+    /// Each becomes the file that it leads to: the directory is ours, and its maker could read that file.
+    Followed,
+    /// None may be there: who made the directory is not known.
+    Refused,
+}
+
 /// One member.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -50,9 +59,12 @@ pub struct LargeFile {
 }
 
 impl Contents {
-    /// Everything in a directory. Links stay links as long as they lead to a place inside; one that leads to a file
-    /// outside becomes that file.
-    pub fn of_directory(root: &Path, interrupt: &Interrupt) -> Result<Self, ArchiveError> {
+    /// Everything in a directory. Links stay links as long as they lead to a place inside.
+    pub fn of_directory(
+        root: &Path,
+        links_out: LinksOut,
+        interrupt: &Interrupt,
+    ) -> Result<Self, ArchiveError> {
         let mut nodes = BTreeMap::new();
         for entry in walkdir::WalkDir::new(root).follow_root_links(true).sort_by_file_name() {
             interrupt.check()?;
@@ -62,7 +74,7 @@ impl Contents {
             })?;
             let below = entry.path().strip_prefix(root).unwrap_or(entry.path());
             let key = components(below).ok_or_else(|| unfit(entry.path(), Fault::NotUtf8))?;
-            nodes.insert(key, node(root, entry.path())?);
+            nodes.insert(key, node(root, entry.path(), links_out)?);
         }
         Ok(Self { nodes })
     }
@@ -175,7 +187,7 @@ fn unfit(path: &Path, fault: Fault) -> ArchiveError {
     ArchiveError::Unfit { path: path.to_owned(), fault }
 }
 
-fn node(root: &Path, path: &Path) -> Result<Node, ArchiveError> {
+fn node(root: &Path, path: &Path, links_out: LinksOut) -> Result<Node, ArchiveError> {
     let is_root = path == root;
     let read = if is_root { fs::metadata(path) } else { fs::symlink_metadata(path) };
     let mut metadata = read.map_err(ArchiveError::read(path))?;
@@ -183,7 +195,9 @@ fn node(root: &Path, path: &Path) -> Result<Node, ArchiveError> {
         match links::check(root, path) {
             Ok(target) => return Ok(Node { kind: NodeKind::Symlink { target }, ..bare(&metadata) }),
             Err(ArchiveError::Member { fault: fault @ Fault::LinkOut { .. }, .. }) => {
-                metadata = fs::metadata(path).map_err(ArchiveError::read(path))?;
+                if links_out == LinksOut::Followed {
+                    metadata = fs::metadata(path).map_err(ArchiveError::read(path))?;
+                }
                 if !metadata.is_file() {
                     return Err(unfit(path, fault));
                 }

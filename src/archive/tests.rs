@@ -17,7 +17,7 @@ const FORMATS: [Format; 6] =
 const LIMITS: Limits = Limits { members: 1000, bytes: 64 << 20, ratio: 100, unsuspected: 4 << 20 };
 
 fn packed(root: &Path, format: Format) -> Vec<u8> {
-    let contents = Contents::of_directory(root, &Interrupt::default()).unwrap();
+    let contents = Contents::of_directory(root, LinksOut::Followed, &Interrupt::default()).unwrap();
     write(&contents, format, Vec::new(), &Silent, &Interrupt::default()).unwrap()
 }
 
@@ -151,8 +151,11 @@ fn a_link_to_a_file_outside_becomes_the_file() {
     unpack_stream(&packed(&original, Format::Tar), &copy).unwrap();
     assert!(copy.join("link").symlink_metadata().unwrap().is_file());
     assert_eq!(fs::read_to_string(copy.join("link")).unwrap(), "1234");
+    // The directory of a stranger may not name files of ours.
+    let error = Contents::of_directory(&original, LinksOut::Refused, &Interrupt::default()).unwrap_err();
+    assert!(matches!(error, ArchiveError::Unfit { fault: Fault::LinkOut { .. }, .. }), "{error:?}");
     symlink("..", original.join("out")).unwrap();
-    let error = Contents::of_directory(&original, &Interrupt::default()).unwrap_err();
+    let error = Contents::of_directory(&original, LinksOut::Followed, &Interrupt::default()).unwrap_err();
     assert!(matches!(error, ArchiveError::Unfit { fault: Fault::LinkOut { .. }, .. }), "{error:?}");
 }
 
@@ -349,7 +352,8 @@ fn hostile_zips_are_refused() {
 fn whoever_asks_to_stop_is_heard() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("a"), vec![7; 5000]).unwrap();
-    let contents = Contents::of_directory(directory.path(), &Interrupt::default()).unwrap();
+    let contents =
+        Contents::of_directory(directory.path(), LinksOut::Followed, &Interrupt::default()).unwrap();
     let raised = Interrupt::default();
     raised.raise();
     let into = tempfile::tempdir().unwrap();

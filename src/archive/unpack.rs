@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD};
 
-use super::contents::{Contents, NodeKind};
+use super::contents::{Contents, LinksOut, NodeKind};
 use super::error::{ArchiveError, Fault, is_interrupt};
 use super::format::Format;
 use super::member::{Member, MemberKind, Moment};
@@ -90,7 +90,9 @@ pub fn unpack(
     let source = Source { state: &state, progress, interrupt };
     let mut unpacker = Unpacker::new(into, limits, source);
     match input {
-        Input::Directory(path) => unpacker.contents(&Contents::of_directory(&path, interrupt)?)?,
+        Input::Directory(path) => {
+            unpacker.contents(&Contents::of_directory(&path, LinksOut::Refused, interrupt)?)?;
+        }
         Input::File(file) => unpacker.stream(file, |rest| {
             let mut file = rest.into_inner().1.inner;
             file.rewind().map_err(ArchiveError::Source)?;

@@ -21,6 +21,7 @@ use crate::pack::PackError;
 use crate::plan::CommandError;
 use crate::pydeps;
 use crate::registry::RegistryError;
+use crate::remote::RemoteError;
 use crate::report::Interrupted;
 use crate::resolve::ResolveError;
 use crate::serve::ServeError;
@@ -297,7 +298,8 @@ fn models(error: &ModelsError) -> Option<Diagnosis> {
 fn archives(error: &ArchivesError) -> Diagnosis {
     use ArchivesError as E;
     match error {
-        E::Scheme { .. } | E::FolderToStandard => diagnosis(Kind::CommandLine, ""),
+        E::Remote(error) => remote(error),
+        E::FolderElsewhere { .. } => diagnosis(Kind::CommandLine, "choose another `--format`"),
         E::Terminal => diagnosis(Kind::CommandLine, "send it to a file or a program, as in `… - > FILE`"),
         E::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             input("check the path; `-` reads standard input")
@@ -305,7 +307,9 @@ fn archives(error: &ArchivesError) -> Diagnosis {
         E::NoParent { .. } => input("create the directory first"),
         E::Exists { .. } => input("name a directory that does not exist yet"),
         E::Open { .. } | E::File(_) => file_system(error),
-        E::Import { source, .. } | E::Export { source, .. } => archive(source),
+        E::Import { source, .. } | E::Export { source, .. } => chain(source)
+            .find_map(|cause| cause.downcast_ref::<RemoteError>())
+            .map_or_else(|| archive(source), remote),
         E::WrongKind { wanted, .. } if wanted.directory() == "models" => {
             input("bentos are imported with `ekiben import`")
         }
@@ -340,6 +344,29 @@ fn artifacts(error: &ArtifactsError) -> Option<Diagnosis> {
         E::File(_) => file_system(error),
         _ => return None,
     })
+}
+
+fn remote(error: &RemoteError) -> Diagnosis {
+    use RemoteError as E;
+    match error {
+        E::Scheme { .. } | E::Malformed { .. } => diagnosis(
+            Kind::CommandLine,
+            "places are `s3://BUCKET/KEY`, `gs://`, `az://`, `ftp://HOST/PATH`, `sftp://USER@HOST/PATH`, `https://`, `webdavs://`, `dropbox://`",
+        ),
+        E::Credentials { wanted, .. } => input(&format!("set {wanted}")),
+        E::CredentialsFile { .. } | E::Spool { .. } => file_system(error),
+        E::NoSsh { .. } => surroundings("install the package `openssh-client`"),
+        E::NotFound { .. } => input("check the bucket or host, and the path"),
+        E::Denied { .. } => surroundings("check the credentials, and what they may do there"),
+        E::Status { status: 401 | 403, .. } => {
+            surroundings("put user and password into the URL or into `~/.netrc`")
+        }
+        E::TooLarge { .. } => surroundings("export to a file, and send that with the service's own program"),
+        E::Service { .. } | E::Status { .. } | E::Http(_) => {
+            surroundings("check the address and the network, and try again")
+        }
+        E::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
+    }
 }
 
 fn archive(error: &ArchiveError) -> Diagnosis {

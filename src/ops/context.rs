@@ -18,6 +18,7 @@ use crate::pack::Cache;
 use crate::pydeps::Host;
 use crate::redact::Secret;
 use crate::registry::{self, Client, KeychainSettings};
+use crate::remote::Remotes;
 use crate::report::{Activity, Interrupt, Report};
 use crate::transport::{Transports, Verified};
 use crate::{build_time, debian, http};
@@ -132,6 +133,16 @@ impl Context {
     /// What is kept of Debian packages.
     pub fn debian_cache(&self) -> debian::Cache {
         debian::Cache::new(self.cache.root().join("debian"))
+    }
+
+    /// Places on other machines; `scratch` is where is kept what has to be known whole before it is sent.
+    pub fn remotes(&self, scratch: PathBuf) -> Remotes {
+        Remotes {
+            environment: self.environment.clone(),
+            runtime: self.runtime.handle().clone(),
+            scratch,
+            interrupt: self.interrupt.clone(),
+        }
     }
 
     /// All transports of images.

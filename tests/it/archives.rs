@@ -150,7 +150,7 @@ fn archives_go_through_pipes() {
         fs::remove_dir_all(&other).unwrap();
     }
     let folder = context.ekiben(["models", "export", "m", "-", "--format", "folder"]).status(2);
-    let _output = folder.stderr("cannot write a directory to standard output").run();
+    let _output = folder.stderr("cannot write a directory to `-`").run();
     // A reader that goes away is no success.
     let _output =
         shell(&context, "ekiben models export m - --format tar | true; exit 9").any_stderr().status(3).run();

@@ -19,6 +19,7 @@ mod e2e_interrupts;
 mod e2e_registry;
 mod e2e_reproducible;
 mod e2e_serve;
+mod e2e_storage;
 mod e2e_store;
 mod house;
 mod layering;

@@ -71,6 +71,7 @@ fn write_files(directory: &Path) {
 }
 
 /// Seeds a generator; the seed is shown when the test fails, to be tried again.
+#[expect(clippy::print_stdout, reason = "shown when the test fails")]
 fn random() -> StdRng {
     let seed = rand::random();
     println!("seed {seed}");

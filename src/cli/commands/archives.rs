@@ -43,7 +43,8 @@ pub(super) fn export<I: Packable>(
         form: args.format.map(ExportForm::from),
     };
     let home = Home::open(&context.home)?;
-    let exported = archives::export::<I>(&settings, &home, &mut printer.bytes(), &context.activity())?;
+    let (remotes, activity) = (context.remotes(home.scratch()), context.activity());
+    let exported = archives::export::<I>(&settings, &home, &remotes, &mut printer.bytes(), &activity)?;
     let text = match args.output {
         DocumentOutput::Text => format!("{} exported to {}.\n", shown::<I>(&exported.tag), exported.path),
         DocumentOutput::Json => document::json(&exported),
@@ -66,7 +67,8 @@ pub(super) fn import<I: Unpackable>(
         Session::new(args.common, args.output != DocumentOutput::Text, environment)?;
     let home = Home::open(&context.home)?;
     let standard = Box::new(io::stdin());
-    let imported = archives::import::<I>(&args.path, &home, standard, &context.activity())?;
+    let (remotes, activity) = (context.remotes(home.scratch()), context.activity());
+    let imported = archives::import::<I>(&args.path, &home, &remotes, standard, &activity)?;
     match args.output {
         DocumentOutput::Text => printer.summary(&format!("{} imported.\n", shown::<I>(&imported.tag))),
         DocumentOutput::Json => printer.data(&document::json(&imported)),

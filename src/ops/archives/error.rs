@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::archive::ArchiveError;
 use crate::fs::FsError;
+use crate::remote::RemoteError;
 use crate::report::Interrupted;
 use crate::store::{self, Kind};
 use crate::tag::Tag;
@@ -12,14 +13,9 @@ use crate::tag::Tag;
 /// A model or bento could not be exported or imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchivesError {
-    /// The scheme of a URL is not known.
-    #[error(
-        "Unknown or unsupported protocol {scheme}. Some supported protocols are 'ftp', 's3', and 'file'."
-    )]
-    Scheme {
-        /// The scheme.
-        scheme: String,
-    },
+    /// Another machine, or the way to it, failed.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// The archive cannot be opened.
     #[error("cannot open `{place}`")]
     Open {
@@ -122,9 +118,12 @@ pub enum ArchivesError {
         /// The path.
         path: PathBuf,
     },
-    /// A directory cannot go down a pipe.
-    #[error("cannot write a directory to standard output")]
-    FolderToStandard,
+    /// A directory goes nowhere else than into a directory.
+    #[error("cannot write a directory to `{place}`")]
+    FolderElsewhere {
+        /// Where it should go.
+        place: String,
+    },
     /// A terminal shows nothing of an archive.
     #[error("cannot write an archive to a terminal")]
     Terminal,

@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::error::ArchivesError;
 use super::place::{Place, target_name};
-use crate::archive::{self, ArchiveError, Contents, Format};
+use crate::archive::{self, ArchiveError, Contents, Format, LinksOut};
 use crate::fs::{StagedDirectory, StagedFile};
+use crate::remote::Remotes;
 use crate::report::{Activity, Interrupt};
 use crate::store::{Bento, Home, Item, Model, Store};
 use crate::tag::{LATEST, Tag, TagQuery};
@@ -54,7 +55,7 @@ pub struct ExportSettings {
 pub struct Exported {
     /// The exact tag.
     pub tag: Tag,
-    /// Where it is: an absolute path, or `-`.
+    /// Where it is: an absolute path, `-`, or the path on another machine.
     pub path: String,
 }
 
@@ -114,7 +115,7 @@ impl Packable for Bento {
 
 fn read(tag: &Tag, path: &Path, interrupt: &Interrupt) -> Result<Contents, ArchivesError> {
     let place = path.display().to_string();
-    Contents::of_directory(path, interrupt).map_err(|error| failed(tag, place, error))
+    Contents::of_directory(path, LinksOut::Followed, interrupt).map_err(|error| failed(tag, place, error))
 }
 
 fn failed(tag: &Tag, place: String, error: ArchiveError) -> ArchivesError {
@@ -124,12 +125,18 @@ fn failed(tag: &Tag, place: String, error: ArchiveError) -> ArchivesError {
     }
 }
 
+/// The form of what is one file.
+fn packed(form: ExportForm, place: &Place) -> Result<Format, ArchivesError> {
+    form.format().ok_or_else(|| ArchivesError::FolderElsewhere { place: place.to_string() })
+}
+
 /// Writes a model or bento to where the settings say; `standard` is what `-` means.
 ///
 /// A file appears when it is whole, and replaces what had its name.
 pub fn export<I: Packable>(
     settings: &ExportSettings,
     home: &Home,
+    remotes: &Remotes,
     standard: &mut dyn Write,
     activity: &Activity,
 ) -> Result<Exported, ArchivesError> {
@@ -144,10 +151,22 @@ pub fn export<I: Packable>(
     };
     let path = match place {
         Place::Standard => {
-            let form = settings.form.unwrap_or(ExportForm::Native);
-            let format = form.format().ok_or(ArchivesError::FolderToStandard)?;
-            write(format, standard).map_err(|error| failed(&tag, settings.to.clone(), error))?;
-            settings.to.clone()
+            let format = packed(settings.form.unwrap_or(ExportForm::Native), &place)?;
+            write(format, standard).map_err(|error| failed(&tag, place.to_string(), error))?;
+            place.to_string()
+        }
+        Place::Remote(ref location) => {
+            let (name, form) = target_name(location.path(), false, settings.form, I::KIND, &tag);
+            let location = location.with_path(&name);
+            let format = packed(form, &place)?;
+            let mut sink = remotes.write(&location, contents.size())?;
+            let written = write(format, &mut sink).map_err(|error| failed(&tag, location.to_string(), error));
+            if let Err(error) = written {
+                sink.abort();
+                return Err(error);
+            }
+            sink.finish()?;
+            location.shown_path()
         }
         Place::Local(path) => {
             let (path, form) = local_target::<I>(&path, settings.form, &tag)?;

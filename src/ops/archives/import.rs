@@ -11,6 +11,7 @@ use super::export::{MODELS, Packable};
 use super::place::Place;
 use crate::archive::{self, ArchiveError, Input, Limits};
 use crate::fs::FsError;
+use crate::remote::Remotes;
 use crate::report::Activity;
 use crate::store::{self, Bento, Home, Item, Kind, Model, Staging, tree_size};
 use crate::tag::Tag;
@@ -141,10 +142,13 @@ fn move_model(model: &Model, home: &Home) -> Result<bool, ArchivesError> {
 pub fn import<I: Unpackable>(
     typed: &str,
     home: &Home,
+    remotes: &Remotes,
     standard: Box<dyn Read + Send>,
     activity: &Activity,
 ) -> Result<Imported, ArchivesError> {
-    let (input, size) = open(typed, standard)?;
+    let place = Place::parse(typed)?;
+    let typed = &place.to_string();
+    let (input, size) = open(place, remotes, standard)?;
     let store = I::store(home);
     let staging = store.stage("import")?;
     let progress = activity.report.task(&format!("importing {typed}"), size);
@@ -182,10 +186,20 @@ fn refused(place: &str, error: ArchiveError) -> ArchivesError {
 }
 
 /// The archive, and its size if that is known.
-fn open(typed: &str, standard: Box<dyn Read + Send>) -> Result<(Input, Option<u64>), ArchivesError> {
-    let failed = |source: io::Error| ArchivesError::Open { place: typed.to_owned(), source };
-    match Place::parse(typed)? {
+fn open(
+    place: Place,
+    remotes: &Remotes,
+    standard: Box<dyn Read + Send>,
+) -> Result<(Input, Option<u64>), ArchivesError> {
+    let shown = place.to_string();
+    let failed = |source: io::Error| ArchivesError::Open { place: shown.clone(), source };
+    match place {
         Place::Standard => Ok((Input::Stream(standard), None)),
+        Place::Remote(location) => {
+            let reader = remotes.read(&location)?;
+            let size = reader.size;
+            Ok((Input::Stream(Box::new(reader)), size))
+        }
         Place::Local(path) => {
             let metadata = fs::metadata(&path).map_err(failed)?;
             if metadata.is_dir() {

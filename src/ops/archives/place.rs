@@ -1,10 +1,12 @@
 //! Where an archive is or goes, as typed on the command line.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::error::ArchivesError;
 use super::export::ExportForm;
 use crate::archive::Format;
+use crate::remote::Location;
 use crate::store::Kind;
 use crate::tag::Tag;
 
@@ -18,6 +20,8 @@ pub enum Place {
     Standard,
     /// A path here.
     Local(PathBuf),
+    /// A place on another machine.
+    Remote(Location),
 }
 
 impl Place {
@@ -26,11 +30,24 @@ impl Place {
         if typed == STANDARD {
             return Ok(Self::Standard);
         }
-        match typed.split_once("://") {
+        // The original tool takes the last three for files, too.
+        if let Some(("file" | "osfs" | "tar" | "zip", path)) = typed.split_once("://") {
+            return Ok(Self::Local(path.into()));
+        }
+        match Location::parse(typed) {
+            Some(location) => Ok(Self::Remote(location?)),
             None => Ok(Self::Local(typed.into())),
-            // The original tool takes the last three for files, too.
-            Some(("file" | "osfs" | "tar" | "zip", path)) => Ok(Self::Local(path.into())),
-            Some((scheme, _)) => Err(ArchivesError::Scheme { scheme: scheme.to_owned() }),
+        }
+    }
+}
+
+/// The place as messages may name it: URLs carry secrets.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standard => f.write_str(STANDARD),
+            Self::Local(path) => path.display().fmt(f),
+            Self::Remote(location) => location.fmt(f),
         }
     }
 }

@@ -18,5 +18,6 @@ pub(crate) mod sample_image;
 pub(crate) mod serve;
 pub(crate) mod service;
 pub(crate) mod sources;
+pub(crate) mod storage;
 pub(crate) mod watch;
 pub(crate) mod web;

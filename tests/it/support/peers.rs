@@ -9,6 +9,8 @@ use super::sources::repository;
 pub(crate) enum Venv {
     /// `bentoml` is the SDK.
     Sdk,
+    /// Servers that archives are sent to.
+    Storage,
     /// `bentoml` is upstream's.
     Upstream,
 }
@@ -17,6 +19,7 @@ pub(crate) enum Venv {
 pub(crate) fn programs(venv: Venv) -> PathBuf {
     repository().join("target").join(match venv {
         Venv::Sdk => "test-venv/bin",
+        Venv::Storage => "storage/bin",
         Venv::Upstream => "peers/bin",
     })
 }
