@@ -1,10 +1,14 @@
 //! The operations: each is the straight line from what the user asked for to what they get.
 
+mod base_choice;
 pub mod build;
 pub mod containerize;
 mod context;
+mod image_lock;
 mod image_requirements;
 pub mod models;
 pub mod serve;
 
+pub use base_choice::BaseImageError;
 pub use context::{Context, ContextError};
+pub use image_lock::{ImageLockDefect, ImageLockError};
