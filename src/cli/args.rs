@@ -114,7 +114,8 @@ pub(super) struct BuildArgs {
     /// YAML file with template arguments
     #[arg(long, value_name = "PATH")]
     pub(super) arg_file: Option<PathBuf>,
-    /// Platform that Python packages are locked for, in uv's words, such as `x86_64-manylinux_2_28`
+    /// Platform that packages are locked for and images are made for, such as `linux/arm64`, or in uv's words
+    /// `x86_64-manylinux_2_28`; this machine's by default
     #[arg(long)]
     pub(super) platform: Option<String>,
     /// What to print
@@ -156,7 +157,7 @@ pub(super) struct ContainerizeArgs {
     /// The base image, instead of the bento's own [also debian:SUITE and scratch]
     #[arg(long, value_name = "SOURCE")]
     pub(super) base: Option<String>,
-    /// Platform of the image
+    /// Platform of the image; the one that the bento was built for by default
     #[arg(long, value_name = "OS/ARCHITECTURE")]
     pub(super) platform: Option<Platform>,
     /// How code and dependencies are compressed [gzip, zstd, none]

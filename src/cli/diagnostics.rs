@@ -244,8 +244,9 @@ fn build(error: &BuildError) -> Option<Diagnosis> {
         BuildError::ArgumentFile { .. } => {
             input("name a YAML file with a map of arguments with `--arg-file PATH`")
         }
+        BuildError::Base(error) => debian(error),
         BuildError::Store(error) => store(error),
-        BuildError::Read { .. } | BuildError::Write { .. } => file_system(error),
+        BuildError::Read { .. } | BuildError::Write { .. } | BuildError::Http(_) => file_system(error),
         BuildError::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
         _ => return None,
     })
@@ -411,6 +412,9 @@ fn containerize(error: &ContainerizeError) -> Option<Diagnosis> {
         ContainerizeError::ModelRegistry { .. } => input(
             "keep the model in the model store with `ekiben models create`, and declare it as `BentoModel`",
         ),
+        ContainerizeError::Lock(_) => {
+            input("build the bento again: its lock is damaged, or of another version of ekiben")
+        }
         ContainerizeError::BaseImage { .. } => {
             input("mend `docker.base_image` in the bentofile, and build again")
         }
@@ -526,6 +530,9 @@ fn debian(error: &debian::Error) -> Diagnosis {
         E::Signature { .. } | E::Expired { .. } | E::Keyring { .. } => {
             surroundings("check the mirror and the clock, and update the package `debian-archive-keyring`")
         }
+        E::Gone { .. } => surroundings(
+            "take the packages of today with `ekiben containerize --refresh`, or add a mirror that still has these to `/etc/apt`",
+        ),
         E::IndexMismatch { .. } | E::PackageMismatch { .. } => surroundings(
             "the mirror is inconsistent or being updated: try again with `--refresh`, or use another",
         ),

@@ -7,6 +7,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::archive::{ARCHIVE_KEYRING, Archive, Watch, check_suite};
 use super::cache;
 use super::command::{CommandError, Stopped, Tool};
@@ -19,7 +21,9 @@ use super::sources::{self, Source};
 use crate::process;
 
 /// Settings that hold whatever the host's configuration says: no hooks, no other architectures, plain lists, no unsigned
-/// ones, and no cache of apt's own, which takes longer to make than ours. Run as root, apt would change to a user who cannot read the caller's directories.
+/// ones, and no cache of apt's own, which takes longer to make than ours. While it waits before another attempt, apt 2.6
+/// hangs when the disk is full, and takes seven seconds to notice that there is no network: it does not wait. Run as
+/// root, it would change to a user who cannot read the caller's directories.
 const CONFIGURATION: &str = r#"#clear APT::Architectures;
 #clear APT::Update;
 #clear APT::Compressor;
@@ -31,11 +35,13 @@ Acquire::GzipIndexes "false";
 Acquire::Languages "none";
 Acquire::PDiffs "false";
 Acquire::Retries "3";
+Acquire::Retries::Delay "false";
 APT::Get::AllowUnauthenticated "false";
 APT::Sandbox::User "root";
 APT::Update::Error-Mode "any";
 pkgCacheFile::Generate "false";
 "#;
+
 /// The host's `apt-get`.
 #[derive(Clone, Debug)]
 pub struct AptGet {
@@ -141,7 +147,8 @@ impl Archive for AptGet {
         let sources = self.prepare(suite, architecture)?;
         let _task = watch.report.task(&format!("package lists of {suite}"), None);
         let update = self.tool(&self.program, ["update".into()]);
-        update.run(watch.interrupt, &mut || ()).map_err(|stopped| update_error(stopped, suite, &sources))?;
+        let explain = |stopped| update_error(stopped, suite, &sources, &self.state);
+        update.run(watch.interrupt, &mut || ()).map_err(explain)?;
         let mut kept = String::new();
         let mut has_suite = false;
         for (archive, path) in self.lists(&sources, architecture)? {
@@ -165,9 +172,10 @@ impl Archive for AptGet {
         let task = watch.report.task(&format!("{} packages of {suite}", packages.len()), Some(total));
         let mut arguments = vec![OsString::from("download-file")];
         for package in packages {
-            let source = sources.iter().find(|source| source.archive == package.archive);
-            let source = source.or_else(|| sources.first()).ok_or_else(|| unknown_suite(suite, &sources))?;
-            arguments.push(package.url(&source.uri).into());
+            // The lock of another machine may name an archive that this one has no source for.
+            let own = sources.iter().find(|source| source.archive == package.archive).cloned();
+            let derived = || sources::derived(&sources, &package.archive, &self.state.join("keyring.gpg"));
+            arguments.push(package.url(&own.unwrap_or_else(derived).uri).into());
             arguments.push(directory.join(package.cache_name()).into());
         }
         let mut done = 0;
@@ -178,7 +186,8 @@ impl Archive for AptGet {
         };
         let mirror = sources.first().map_or("", |source| &source.uri);
         let helper = self.tool(&self.helper, arguments);
-        helper.run(watch.interrupt, &mut look).map_err(|stopped| download_error(stopped, mirror))?;
+        let explain = |stopped| download_error(stopped, mirror, packages, directory);
+        helper.run(watch.interrupt, &mut look).map_err(explain)?;
         look();
         Ok(())
     }
@@ -191,15 +200,14 @@ fn directory_size(directory: &Path) -> u64 {
 }
 
 /// Finds out from apt's words what kind of failure it was.
-fn update_error(stopped: Stopped, suite: &str, sources: &[Source]) -> Error {
-    let said = |error: &CommandError, words: &[&str]| match error {
-        CommandError::Failed { stderr, .. } => words.iter().any(|word| stderr.contains(word)),
-        CommandError::Start { .. } => false,
-    };
+fn update_error(stopped: Stopped, suite: &str, sources: &[Source], state: &Path) -> Error {
     let error = match stopped {
         Stopped::Interrupted(interrupted) => return interrupted.into(),
         Stopped::Failed(error) => error,
     };
+    if let Some(error) = disk_error(&error, state) {
+        return error;
+    }
     let mirror = mirror_of(suite, sources);
     if said(&error, &["is expired", "not valid yet"]) {
         let until = "the date in its release file".to_owned();
@@ -215,14 +223,52 @@ fn update_error(stopped: Stopped, suite: &str, sources: &[Source]) -> Error {
     Error::Unreachable { url: mirror, source: Box::new(error) }
 }
 
-fn download_error(stopped: Stopped, mirror: &str) -> Error {
-    match stopped {
-        Stopped::Interrupted(interrupted) => interrupted.into(),
-        Stopped::Failed(error) => {
-            let url = process::without_credentials(mirror);
-            Error::Unreachable { url, source: Box::new(error) }
-        }
+/// The same for packages: which of them the mirror has no longer, or whether the disk is full.
+fn download_error(stopped: Stopped, mirror: &str, packages: &[&LockedPackage], directory: &Path) -> Error {
+    let error = match stopped {
+        Stopped::Interrupted(interrupted) => return interrupted.into(),
+        Stopped::Failed(error) => error,
+    };
+    if let Some(error) = disk_error(&error, directory) {
+        return error;
     }
+    let mirror = process::without_credentials(mirror.trim_end_matches('/'));
+    let gone: Vec<_> = packages.iter().filter(|package| is_gone(&error, package)).collect();
+    if gone.is_empty() {
+        return Error::Unreachable { url: mirror, source: Box::new(error) };
+    }
+    let packages = gone.iter().map(|package| (package.name.clone(), package.version.clone())).collect();
+    Error::Gone { mirror, packages }
+}
+
+/// Whether apt says that the mirror has no such file, as in `E: Failed to fetch URL  404  Not Found [IP: …]`.
+fn is_gone(error: &CommandError, package: &LockedPackage) -> bool {
+    let file = format!("/{}", package.filename);
+    said_lines(error).filter(|line| line.contains("  404  ") || line.contains("  410  ")).any(|line| {
+        let url = line.split("  ").next().unwrap_or_default();
+        percent_encoding::percent_decode_str(url).decode_utf8_lossy().ends_with(&file)
+    })
+}
+
+/// A disk that is full, as apt says it: `write (28: No space left on device)`.
+fn disk_error(error: &CommandError, path: &Path) -> Option<Error> {
+    let full = [Errno::NOSPC, Errno::DQUOT].into_iter().find(|errno| {
+        let said = format!("({}: ", errno.raw_os_error());
+        said_lines(error).any(|line| line.contains(&said))
+    })?;
+    Some(Error::file("write", path)(full.into()))
+}
+
+fn said(error: &CommandError, words: &[&str]) -> bool {
+    said_lines(error).any(|line| words.iter().any(|word| line.contains(word)))
+}
+
+fn said_lines(error: &CommandError) -> impl Iterator<Item = &str> {
+    let text = match error {
+        CommandError::Failed { stderr, .. } => stderr.as_str(),
+        CommandError::Start { .. } => "",
+    };
+    text.lines()
 }
 
 pub(super) fn tool_error(purpose: &str) -> impl FnOnce(Stopped) -> Error {
@@ -240,4 +286,62 @@ fn unknown_suite(suite: &str, sources: &[Source]) -> Error {
 fn mirror_of(suite: &str, sources: &[Source]) -> String {
     let source = sources.iter().find(|source| source.archive == suite);
     process::without_credentials(source.map_or("", |source| source.uri.trim_end_matches('/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::digest::Digest;
+
+    fn failed(stderr: &str) -> Stopped {
+        let status = std::os::unix::process::ExitStatusExt::from_raw(100 << 8);
+        Stopped::Failed(CommandError::Failed {
+            program: "/usr/lib/apt/apt-helper".into(),
+            status,
+            stderr: stderr.to_owned(),
+        })
+    }
+
+    fn package(name: &str) -> LockedPackage {
+        LockedPackage {
+            name: name.to_owned(),
+            version: "1.2~a+b".to_owned(),
+            architecture: "amd64".to_owned(),
+            archive: "bookworm".to_owned(),
+            filename: format!("pool/{name}_1.2~a+b_amd64.deb"),
+            size: 1,
+            digest: Digest::of(b"x"),
+        }
+    }
+
+    fn explained(stderr: &str) -> Error {
+        let (one, other) = (package("lib-a"), package("a"));
+        download_error(failed(stderr), "http://m:p@host/debian/", &[&one, &other], Path::new("/cache/debs"))
+    }
+
+    #[test]
+    fn a_package_that_is_gone_is_named() {
+        let error = explained(
+            "E: Failed to fetch http://host/debian/pool/a_1.2%7ea%2bb_amd64.deb  404  Not Found [IP: 127.0.0.1 80]\n\
+             E: Failed to fetch http://host/debian/pool/lib-a_1.2%7ea%2bb_amd64.deb  503  Busy [IP: 127.0.0.1 80]\n\
+             E: Download Failed",
+        );
+        assert_eq!(error.to_string(), "the archive at `http://****@host/debian` has no longer `a` 1.2~a+b");
+        let error = explained("E: Failed to fetch http://host/x  Temporary failure resolving 'host'");
+        assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_full_disk_is_no_matter_of_the_network() {
+        let said = "E: Failed to fetch http://host/x  Error writing to file - write (28: No space left on device) [IP: ::1]";
+        let is_full = |error: &Error| match error {
+            Error::File { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        };
+        let error = explained(said);
+        assert!(is_full(&error), "{error:?}");
+        assert_eq!(error.to_string(), "cannot write `/cache/debs`");
+        let error = update_error(failed(said), "bookworm", &[], Path::new("/cache/apt"));
+        assert!(is_full(&error), "{error:?}");
+    }
 }

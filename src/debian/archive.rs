@@ -49,10 +49,15 @@ pub(super) fn archives(suite: &str) -> [String; 3] {
     [suite.to_owned(), format!("{suite}-updates"), format!("{suite}-security")]
 }
 
+/// Whether this can be the name of a suite.
+pub(super) fn is_suite(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty() && text.bytes().all(is_plain)
+}
+
 /// Refuses what cannot be the name of a suite, before it becomes part of a path or URL.
 pub(super) fn check_suite(suite: &str) -> Result<(), Error> {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if !suite.is_empty() && suite.bytes().all(is_plain) {
+    if is_suite(suite) {
         return Ok(());
     }
     Err(Error::UnknownSuite { suite: suite.to_owned(), mirror: DEFAULT_MIRROR.to_owned() })

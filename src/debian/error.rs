@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::command::CommandError;
+use super::lock::LockError;
 use super::openpgp::SignatureError;
 use crate::http::HttpError;
 use crate::oci::digest::Digest;
@@ -122,6 +123,17 @@ pub enum Error {
         /// The digest of the bytes.
         actual: Digest,
     },
+    /// A mirror has no longer what was locked.
+    #[error("the archive at `{mirror}` has no longer {}", versions(packages))]
+    Gone {
+        /// Where it was looked for.
+        mirror: String,
+        /// Names and versions of the packages.
+        packages: Vec<(String, String)>,
+    },
+    /// A package list says what cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A document of a mirror is malformed.
     #[error("`{subject}` has no usable {what}")]
     Document {
@@ -242,6 +254,11 @@ impl Error {
         let path = path.to_owned();
         move |source| Self::File { action, path, source }
     }
+}
+
+fn versions(packages: &[(String, String)]) -> String {
+    let packages: Vec<_> = packages.iter().map(|(name, version)| format!("`{name}` {version}")).collect();
+    packages.join(", ")
 }
 
 fn suggest(names: &[String]) -> String {

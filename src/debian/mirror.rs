@@ -142,7 +142,14 @@ impl Archive for Mirror {
         let each = stream::iter(packages).map(|package| async move {
             let url = package.url(self.settings.base(&package.archive));
             let path = directory.join(package.cache_name());
-            self.save(&url, &path, package.size, progress, watch.interrupt).await
+            self.save(&url, &path, package.size, progress, watch.interrupt).await.map_err(|error| match error
+            {
+                Error::Status { status: 404 | 410, .. } => Error::Gone {
+                    mirror: without_credentials(self.settings.base(&package.archive)),
+                    packages: vec![(package.name.clone(), package.version.clone())],
+                },
+                error => error,
+            })
         });
         self.runtime.block_on(each.buffer_unordered(CONNECTIONS).try_collect())
     }

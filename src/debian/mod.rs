@@ -36,7 +36,7 @@ pub use bytecode::lay_out_python;
 pub use cache::{Cache, Packages};
 pub use command::CommandError;
 pub use error::{DebError, Error};
-pub use lock::{Lock, LockedPackage};
+pub use lock::{Lock, LockError, LockedPackage};
 pub use mirror::{Expiry, Mirror, MirrorSettings};
 pub use openpgp::SignatureError;
 pub use request::{Architecture, Installed, Provided, Request, installed, python_of_suite, suite_of_python};
@@ -76,6 +76,7 @@ pub fn resolve(
     let index = index(request, freshness, &identity, (archive, cache), watch)?;
     watch.interrupt.check()?;
     let lock = resolve::resolve(request, &index)?;
+    lock.check()?;
     cache.store_lock(&key, &lock)?;
     Ok(lock)
 }

@@ -4,7 +4,10 @@ use serde::Serialize;
 
 use super::control::{Stanza, stanzas};
 use super::error::Error;
+use super::lock::{Lock, LockedPackage};
 use super::relation::{self, Operator};
+use crate::oci::digest::Digest;
+use crate::oci::json;
 use crate::oci::platform::Platform;
 
 /// What every base image has besides Python: the C++ and OpenMP runtimes that wheels expect, certificates, time zones,
@@ -104,6 +107,26 @@ impl Request {
             packages: BASE_PACKAGES.map(str::to_owned).to_vec(),
             installed: Vec::new(),
         }
+    }
+
+    /// More packages on top of those of a lock.
+    pub fn on_top(lock: &Lock, packages: Vec<String>) -> Self {
+        let installed = |package: &LockedPackage| Installed {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            provides: Vec::new(),
+        };
+        Self {
+            suite: lock.suite.clone(),
+            architecture: lock.architecture,
+            packages,
+            installed: lock.packages.iter().map(installed).collect(),
+        }
+    }
+
+    /// A name for what is asked for: equal requests have equal digests.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&json::canonical(self))
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) fn configuration(sources: &[Source], architecture: &str) -> String {
 }
 
 /// The source of an archive that the host has none for.
-fn derived(host: &[Source], archive: &str, keyring: &Path) -> Source {
+pub(super) fn derived(host: &[Source], archive: &str, keyring: &Path) -> Source {
     let is_security = |name: &str| name.ends_with("-security");
     let alike = host.iter().find(|source| is_security(&source.archive) == is_security(archive));
     let default = if is_security(archive) { DEFAULT_SECURITY_MIRROR } else { DEFAULT_MIRROR };

@@ -1,5 +1,6 @@
 //! `build`: from a project to a bento in the store.
 
+mod base;
 mod error;
 mod image;
 mod image_limits;
@@ -19,8 +20,10 @@ pub use self::error::BuildError;
 use self::pin::Pinned;
 use self::requirements::PythonPackages;
 use super::Context;
+use super::image_lock::ImageLock;
 use crate::bentofile::{self, Bentofile, Loaded, Selection, Selector};
 use crate::build_time::item_time;
+use crate::debian::{self, Archive};
 use crate::discover::{self, Discovery, LateLoad};
 use crate::pydeps::Host;
 use crate::report::{Interrupt, Report};
@@ -53,7 +56,7 @@ pub struct Settings {
     pub arguments: Vec<(String, String)>,
     /// A file with template arguments.
     pub argument_file: Option<PathBuf>,
-    /// The platform that Python packages are locked for.
+    /// The platform that packages are locked for, and that images are made for.
     pub platform: Option<String>,
 }
 
@@ -65,6 +68,10 @@ pub struct Surroundings<'a> {
     pub environment: BTreeMap<String, String>,
     /// What resolving Python packages needs.
     pub python: Host,
+    /// Who has the Debian packages of bases.
+    pub debian_archive: Box<dyn Archive>,
+    /// What is known of them.
+    pub debian_cache: debian::Cache,
     /// The time that the bento bears.
     pub now: Timestamp,
     /// Who is told what happens.
@@ -82,6 +89,8 @@ impl<'a> Surroundings<'a> {
             home: Home::open(&context.home)?,
             environment: context.environment.iter().filter_map(text).collect(),
             python: context.python_host(),
+            debian_archive: context.debian_archive()?,
+            debian_cache: context.debian_cache(),
             now: item_time(context.environment.text("SOURCE_DATE_EPOCH"))?,
             report: context.report.as_ref(),
             interrupt: &context.interrupt,
@@ -115,6 +124,7 @@ struct Resolved {
     pinned: Pinned,
     tag: Tag,
     packages: PythonPackages,
+    image_lock: ImageLock,
 }
 
 /// Builds a bento.
@@ -136,9 +146,12 @@ pub fn build(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Out
     warnings.extend(late_load_warnings(&discovery, &pinned));
     let tag = tag(settings, &bentofile, &discovery, &surroundings.home)?;
     surroundings.interrupt.check()?;
-    let packages = requirements::lock(&bentofile, settings, surroundings)?;
+    let target = requirements::target(&bentofile, settings)?;
+    let packages = requirements::lock(&bentofile, settings, target, surroundings)?;
     surroundings.interrupt.check()?;
-    let resolved = Resolved { bentofile, discovery, pinned, tag, packages };
+    let (image_lock, warning) = base::lock(&bentofile.docker, target, surroundings)?;
+    warnings.extend(warning);
+    let resolved = Resolved { bentofile, discovery, pinned, tag, packages, image_lock };
     let selection = select(&resolved.bentofile, &settings.context)?;
     check_service_is_selected(&resolved, &selection)?;
     warnings.extend(selection.warnings.iter().cloned());

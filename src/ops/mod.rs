@@ -2,13 +2,17 @@
 
 pub mod archives;
 pub mod artifacts;
+mod base_choice;
 pub mod build;
 pub mod containerize;
 mod context;
 pub mod delete;
 pub mod gc;
+mod image_lock;
 mod image_requirements;
 pub mod models;
 pub mod serve;
 
+pub use base_choice::BaseImageError;
 pub use context::{Context, ContextError};
+pub use image_lock::{ImageLockDefect, ImageLockError};

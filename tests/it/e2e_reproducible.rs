@@ -4,10 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::support::context::{TestContext, copy_tree};
 use crate::support::image::Written;
 use crate::support::iris::IRIS;
 use crate::support::peers;
+use crate::support::sources::repository;
 use crate::support::watch::ReadWatch;
 
 /// The trained model, in the only layer that is as large as it.
@@ -46,6 +49,56 @@ fn directories_umasks_times_and_caches_do_not_show_in_the_digest() {
     set_modes(&project, 0o600, 0o700);
     set_modes(&moved, 0o664, 0o775);
     assert_eq!(image_digest(&first, &project, "077"), image_digest(&second, &moved, "002"));
+}
+
+/// The locks of Debian packages that a cache has from other builds, with a package less in each.
+fn spoil_locks(cache: &Path) {
+    let mut spoilt = 0;
+    for entry in fs::read_dir(cache.join("debian/debian")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let mut lock: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            let packages = lock["packages"].as_array_mut().unwrap();
+            let before = packages.len();
+            packages.retain(|package| package["name"] != "netbase");
+            spoilt += before - packages.len();
+            fs::write(&path, lock.to_string()).unwrap();
+        }
+    }
+    assert!(spoilt > 0, "no lock has the package");
+}
+
+/// `docs/formats/image-lock.md`.
+#[test]
+fn the_lock_in_the_bento_decides_and_not_what_a_machine_found_before() {
+    let (here, there) = (TestContext::with_shared_cache(), TestContext::new());
+    let project = here.work().join("project");
+    fs::create_dir(&project).unwrap();
+    let service = "import bentoml\n\n\n@bentoml.service\nclass Small:\n    @bentoml.api\n    def one(self) -> int:\n        return 1\n";
+    fs::write(project.join("service.py"), service).unwrap();
+    fs::write(project.join("bentofile.yaml"), "service: \"service:Small\"\n").unwrap();
+    let _built = here.ekiben(["build", "--version", "v1"]).arg(&project).run();
+    let image = |context: &TestContext| {
+        Written::by(context.ekiben(["containerize", "small:v1", "--to", "oci:layout"]))
+    };
+    let first = image(&here);
+
+    copy_tree(&here.bentoml_home(), &there.bentoml_home());
+    copy_tree(&repository().join("target/test-cache/ekiben/debian"), &there.own_cache().join("debian"));
+    spoil_locks(&there.own_cache());
+    assert_eq!(image(&there).digest, first.digest);
+
+    // A bento of the original tool has no lock: there the machine's own decides.
+    let lock = there.bentoml_home().join("bentos/small/v1/env/lock.json");
+    fs::remove_file(&lock).unwrap();
+    assert_ne!(image(&there).layers[0].1, first.layers[0].1);
+    // The platform that the bento was built for is the one of its images.
+    fs::write(&lock, r#"{"format":1,"platform":"linux/arm64"}"#).unwrap();
+    let refused = there.ekiben(["containerize", "small:v1", "--to", "oci:other", "--base", "oci:layout"]);
+    let _output = refused.status(1).stderr("linux/arm64").run();
+    fs::write(&lock, r#"{"format":1,"platform":"../x"}"#).unwrap();
+    let refused = there.ekiben(["containerize", "small:v1", "--to", "oci:layout"]).status(1);
+    let _output = refused.stderr("env/lock.json").run();
 }
 
 #[test]

@@ -11,7 +11,6 @@ use super::super::{CommandError, Session};
 use super::{containerize, document};
 use crate::env::Environment;
 use crate::oci::compress::Compression;
-use crate::oci::platform::Platform;
 use crate::ops::build::{Outcome, Settings, Surroundings, build};
 use crate::ops::containerize as image;
 
@@ -52,7 +51,7 @@ fn image_settings(outcome: &Outcome) -> image::Settings {
         image_tags: Vec::new(),
         destinations: Vec::new(),
         base: None,
-        platform: Platform::host(),
+        platform: None,
         compression: Compression::Gzip,
         refresh: false,
     }

@@ -85,7 +85,7 @@ pub(super) fn settings(args: &ContainerizeArgs, session: &Session) -> Result<Set
             .collect::<Result<_, ParseNameError>>()
             .map_err(UsageError::from)?,
         base,
-        platform: args.platform.clone().or(options.platform).unwrap_or_else(Platform::host),
+        platform: args.platform.clone().or(options.platform),
         compression: args.compression,
         refresh: args.refresh || options.refresh,
     })

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use crate::bentofile::{self, SelectError};
 use crate::build_time::BuildTimeError;
+use crate::debian;
 use crate::discover::{self, Place, Unresolved};
+use crate::http::HttpError;
 use crate::pydeps;
 use crate::report::Interrupted;
 use crate::store;
@@ -116,6 +118,12 @@ pub enum BuildError {
     /// The Python packages cannot be locked.
     #[error("cannot lock the Python packages")]
     Python(#[source] Box<pydeps::Error>),
+    /// The packages of the image's base cannot be written down.
+    #[error("cannot lock the packages of the base image")]
+    Base(#[source] Box<debian::Error>),
+    /// The client of package mirrors cannot be made.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// Reading or writing a store failed.
     #[error(transparent)]
     Store(#[from] Box<store::Error>),

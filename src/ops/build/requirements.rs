@@ -26,22 +26,28 @@ pub(super) struct PythonPackages {
     pub(super) locked: Option<LockedEnv>,
 }
 
-pub(super) fn lock(
-    bentofile: &Bentofile,
-    settings: &Settings,
-    surroundings: &Surroundings<'_>,
-) -> Result<PythonPackages, BuildError> {
+/// The Python and the platform that packages are locked for.
+pub(super) fn target(bentofile: &Bentofile, settings: &Settings) -> Result<Target, BuildError> {
     let version = match &bentofile.docker.python_version {
         Some(version) => version.parse()?,
         None => DEFAULT_PYTHON,
     };
+    target_of(version, settings.platform.as_deref())
+}
+
+pub(super) fn lock(
+    bentofile: &Bentofile,
+    settings: &Settings,
+    target: Target,
+    surroundings: &Surroundings<'_>,
+) -> Result<PythonPackages, BuildError> {
+    let version = target.python;
     let requirements = requirements(bentofile, settings)?;
     let has_default_index = requirements.index.index_url.is_none();
     let wanted = wanted(&requirements, has_default_index);
     if !bentofile.python.lock_packages {
         return Ok(PythonPackages { version, pinned: wanted.clone(), wanted, locked: None });
     }
-    let target = target(version, settings.platform.as_deref())?;
     surroundings.report.stage("Locking PyPI package versions.");
     let index = requirements.index.clone();
     let own_pin = requirements.lines.iter().find(|line| names_original_tool(line)).cloned();
@@ -135,7 +141,7 @@ fn pinned(locked: &LockedEnv, index: &IndexOptions, own_pin: Option<String>, set
 }
 
 /// The platform that wheels are chosen for: an image platform, or one of uv's names for Linux.
-fn target(version: PythonVersion, platform: Option<&str>) -> Result<Target, BuildError> {
+fn target_of(version: PythonVersion, platform: Option<&str>) -> Result<Target, BuildError> {
     let Some(platform) = platform else {
         return Ok(Target::new(version, Architecture::host().unwrap_or(Architecture::Amd64)));
     };
@@ -174,7 +180,7 @@ mod tests {
 
     #[test]
     fn platforms_of_images_and_of_uv_are_known() {
-        let name = |platform| target(DEFAULT_PYTHON, Some(platform)).map(|target| target.uv_platform());
+        let name = |platform| target_of(DEFAULT_PYTHON, Some(platform)).map(|target| target.uv_platform());
         assert_eq!(name("linux/arm64").unwrap(), "aarch64-manylinux_2_28");
         assert_eq!(name("x86_64-manylinux_2_36").unwrap(), "x86_64-manylinux_2_36");
         assert!(matches!(name("windows"), Err(BuildError::Platform { platform }) if platform == "windows"));

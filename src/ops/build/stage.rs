@@ -10,6 +10,7 @@ use super::{Resolved, Settings, Surroundings, image, info, readme};
 use crate::bentofile::{BENTOFILE, Description, SelectedFile, Selection};
 use crate::discover;
 use crate::oci::digest::Digest;
+use crate::ops::image_lock::IMAGE_LOCK;
 use crate::process::without_credentials;
 use crate::report::Interrupt;
 use crate::store::{Bento, ImageInfo, copy_file};
@@ -41,6 +42,7 @@ pub(super) fn write(
     let described = discover::openapi(resolved.discovery.entry(), &String::from_utf8_lossy(&readme));
     tree.file("apis/openapi.yaml", Value::from(described).sorted().to_yaml().as_bytes())?;
     write_python(&tree, resolved)?;
+    tree.file(IMAGE_LOCK, &resolved.image_lock.to_json())?;
     let image = write_image(&tree, resolved, settings, selection)?;
     let info = info(resolved, settings, image, surroundings.now);
     tree.file("env/docker/Dockerfile", dockerfile(&info).as_bytes())?;

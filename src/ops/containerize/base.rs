@@ -2,19 +2,16 @@
 
 use super::error::ContainerizeError;
 use super::unpacked::{self, Unpacked};
-use super::{Context, Settings};
-use crate::debian::{self, Freshness, Installed, Lock};
+use super::{Context, Job};
+use crate::debian::{self, Freshness, Lock, Request};
 use crate::oci::config::env_value;
 use crate::oci::image::Image;
-use crate::oci::reference::without_credentials;
+use crate::ops::base_choice;
+use crate::ops::image_lock::{IMAGE_LOCK, ImageLock};
 use crate::plan;
 use crate::pydeps::Interpreter;
 use crate::resolve::base::BaseFacts;
-use crate::store::{Bento, ImageInfo};
 use crate::transport::{TransportName, Transports};
-
-/// Repository of the images that the original tool bases its own on.
-const PYTHON_REPOSITORY: &str = "python";
 
 /// A base image, and what is to be added right above it.
 pub(super) struct Base {
@@ -39,11 +36,11 @@ pub(super) struct Base {
 }
 
 pub(super) fn resolve(
-    settings: &Settings,
-    bento: &Bento,
+    job: &Job<'_>,
     transports: &Transports,
     context: &Context,
 ) -> Result<Base, ContainerizeError> {
+    let bento = job.bento;
     let described = bento
         .info
         .image
@@ -53,40 +50,18 @@ pub(super) fn resolve(
         return Err(plan::CommandError { command: command.clone() }.into());
     }
     let wanted = plan::system_packages(&described.commands)?;
-    let name = settings.base.clone().map_or_else(|| choose(described), Ok)?;
+    let name = job.settings.base.clone().map_or_else(|| base_choice::choose(described), Ok)?;
     let mut base = match &name {
-        TransportName::Debian { suite } => assemble(suite, &described.python_version, settings, context)?,
-        _ => read(&name, &described.python_version, settings, transports, context)?,
+        TransportName::Debian { suite } => assemble(suite, &described.python_version, job, context)?,
+        _ => read(&name, &described.python_version, job, transports, context)?,
     };
     if !wanted.is_empty() {
-        base.system_packages =
-            Some((wanted.join(" "), lock_system_packages(&base, wanted, settings, context)?));
+        base.system_packages = Some((wanted.join(" "), lock_system_packages(&base, wanted, job, context)?));
     }
     Ok(base)
 }
 
-/// The bento's base: the one that it names; else Debian's where that has the wanted Python; else the official image.
-fn choose(described: &ImageInfo) -> Result<TransportName, ContainerizeError> {
-    let python = &described.python_version;
-    let default = format!("{PYTHON_REPOSITORY}:{python}-slim");
-    let named = Some(described.base_image.as_str()).filter(|image| !image.is_empty() && *image != default);
-    if let (None, Some(suite)) = (named, debian::suite_of_python(python)) {
-        return Ok(TransportName::Debian { suite: suite.to_owned() });
-    }
-    let text = named.unwrap_or(&default);
-    if let Ok(name) = text.parse() {
-        return Ok(name);
-    }
-    let explain = |source| ContainerizeError::BaseImage { text: without_credentials(text), source };
-    Ok(TransportName::Registry(text.parse().map_err(explain)?))
-}
-
-fn assemble(
-    suite: &str,
-    python: &str,
-    settings: &Settings,
-    context: &Context,
-) -> Result<Base, ContainerizeError> {
+fn assemble(suite: &str, python: &str, job: &Job<'_>, context: &Context) -> Result<Base, ContainerizeError> {
     let title = format!("debian:{suite}");
     let Some(other) = debian::python_of_suite(suite) else {
         let mirror = debian::DEFAULT_MIRROR.to_owned();
@@ -101,14 +76,15 @@ fn assemble(
         }
         .into());
     }
-    let request = debian::Request::python_base(suite, debian::Architecture::of(&settings.platform)?);
-    let lock = lock(&request, settings, context)?;
+    let request = Request::python_base(suite, debian::Architecture::of(&job.platform)?);
+    warn_of_other_base(&request, job, context);
+    let lock = lock(&request, job, context)?;
     let (interpreter, unpacked) = unpacked::interpreter(&lock, python.parse()?, context)?;
     Ok(Base {
         unpacked,
         interpreter,
         title,
-        image: Image::scratch(&settings.platform),
+        image: Image::scratch(&job.platform),
         python: format!("/usr/bin/python{python}"),
         path: None,
         packages: Some(lock),
@@ -120,13 +96,13 @@ fn assemble(
 fn read(
     name: &TransportName,
     python: &str,
-    settings: &Settings,
+    job: &Job<'_>,
     transports: &Transports,
     context: &Context,
 ) -> Result<Base, ContainerizeError> {
     let title = name.to_string();
     context.report.stage(&format!("Reading the base image {title}"));
-    let image = transports.read(name, &settings.platform)?;
+    let image = transports.read(name, &job.platform)?;
     let facts = BaseFacts::of(&image, &title, context.cache.root())?;
     Ok(Base {
         python: facts.python(python, &title)?.to_owned(),
@@ -145,43 +121,43 @@ fn read(
 fn lock_system_packages(
     base: &Base,
     packages: Vec<String>,
-    settings: &Settings,
+    job: &Job<'_>,
     context: &Context,
 ) -> Result<Lock, ContainerizeError> {
-    let architecture = debian::Architecture::of(&settings.platform)?;
+    let architecture = debian::Architecture::of(&job.platform)?;
     let not_debian = || ContainerizeError::NotDebian { base: base.title.clone(), packages: packages.clone() };
-    let (suite, installed) = match (&base.packages, &base.facts) {
-        (Some(lock), _) => (lock.suite.clone(), installed_by(lock)),
+    let request = match (&base.packages, &base.facts) {
+        (Some(lock), _) => Request::on_top(lock, packages),
         (None, Some(facts)) => {
             let suite = facts.debian_suite().ok_or_else(not_debian)?;
             let status = facts.dpkg_status().ok_or_else(not_debian)?;
-            (suite, debian::installed(&status))
+            Request { suite, architecture, packages, installed: debian::installed(&status) }
         }
         (None, None) => return Err(not_debian()),
     };
-    let request = debian::Request { suite, architecture, packages, installed };
-    lock(&request, settings, context)
+    lock(&request, job, context)
 }
 
-/// The exact packages of a request: those found before, unless newer ones are asked for.
-fn lock(
-    request: &debian::Request,
-    settings: &Settings,
-    context: &Context,
-) -> Result<Lock, ContainerizeError> {
+/// A bento whose base was locked by a version with other packages in its bases.
+fn warn_of_other_base(request: &Request, job: &Job<'_>, context: &Context) {
+    let is_other = |lock: &ImageLock| lock.has_base_for(request) && lock.find(request).is_none();
+    if !job.settings.refresh && job.lock.as_ref().is_some_and(is_other) {
+        context.report.warn(&format!(
+            "`{IMAGE_LOCK}` of the bento locks other base packages than this version of ekiben wants, so they are \
+             resolved now: build the bento again to lock these"
+        ));
+    }
+}
+
+/// The exact packages of a request: the bento's own, else those found before, unless newer ones are asked for.
+fn lock(request: &Request, job: &Job<'_>, context: &Context) -> Result<Lock, ContainerizeError> {
+    let own = job.lock.as_ref().filter(|_| !job.settings.refresh);
+    if let Some(lock) = own.and_then(|own| own.find(request)) {
+        return Ok(lock.clone());
+    }
     context.report.stage(&format!("Resolving Debian packages of {}", request.suite));
     let archive = context.debian_archive()?;
-    let freshness = if settings.refresh { Freshness::Current } else { Freshness::Known };
+    let freshness = if job.settings.refresh { Freshness::Current } else { Freshness::Known };
     let cache = context.debian_cache();
     Ok(debian::resolve(request, freshness, archive.as_ref(), &cache, context.watch())?)
-}
-
-/// The packages of a base assembled here, as a request for more of them takes them.
-fn installed_by(lock: &Lock) -> Vec<Installed> {
-    let installed = |package: &debian::LockedPackage| Installed {
-        name: package.name.clone(),
-        version: package.version.clone(),
-        provides: Vec::new(),
-    };
-    lock.packages.iter().map(installed).collect()
 }

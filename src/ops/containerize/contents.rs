@@ -9,7 +9,7 @@ use super::base::Base;
 use super::error::ContainerizeError;
 use super::packages::Packages;
 use super::unpacked::{self, Unpacked};
-use super::{Context, Settings};
+use super::{Context, Job};
 use crate::debian::{Lock, Root, UsrLayout};
 use crate::fs;
 use crate::oci::digest::Digest;
@@ -62,13 +62,13 @@ pub(super) struct Contents {
 
 impl Contents {
     pub(super) fn new(
-        bento: &Bento,
+        job: &Job<'_>,
         base: &mut Base,
         packages: Packages,
-        settings: &Settings,
         context: &Context,
     ) -> Result<Self, ContainerizeError> {
-        let server = Server::find(&context.program_directory, &settings.platform)?;
+        let bento = job.bento;
+        let server = Server::find(&context.program_directory, &job.platform)?;
         let sdk = compiled_sdk(&packages, context)?;
         let skeleton = pydeps::skeleton(packages.target.python, &base.python);
         let models = models(bento, context)?;
@@ -91,7 +91,7 @@ impl Contents {
             distributions: packages.installation.distributions.iter().map(distribution_input).collect(),
             runtime: Digest::of(&canonical(&runtime)),
             models: models.iter().map(model_input).collect(),
-            compression: settings.compression,
+            compression: job.settings.compression,
             created: context.time.rfc3339(),
         };
         Ok(Self {

@@ -6,6 +6,7 @@ use crate::debian;
 use crate::fs::FsError;
 use crate::http::HttpError;
 use crate::oci::reference::ParseReferenceError;
+use crate::ops::{BaseImageError, ImageLockError};
 use crate::pack::PackError;
 use crate::plan::CommandError;
 use crate::pydeps;
@@ -63,14 +64,11 @@ pub enum ContainerizeError {
         source: ParseReferenceError,
     },
     /// The bento names a base that is no image.
-    #[error("`{text}` cannot be the name of a base image")]
-    BaseImage {
-        /// The name.
-        text: String,
-        /// Why.
-        #[source]
-        source: ParseReferenceError,
-    },
+    #[error(transparent)]
+    BaseImage(#[from] BaseImageError),
+    /// The bento has a lock that cannot be used.
+    #[error(transparent)]
+    Lock(#[from] ImageLockError),
     /// Debian packages cannot be added to the base.
     #[error("cannot add the system packages {} to `{base}`, which is not a Debian image", .packages.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))]
     NotDebian {

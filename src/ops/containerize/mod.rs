@@ -16,6 +16,7 @@ use self::base::Base;
 use self::contents::Contents;
 pub use self::error::ContainerizeError;
 use super::Context;
+use super::image_lock::ImageLock;
 use crate::oci::compress::Compression;
 use crate::oci::digest::Digest;
 use crate::oci::layer::Layer;
@@ -41,8 +42,8 @@ pub struct Settings {
     pub destinations: Vec<TransportName>,
     /// The base image; the bento's own where there is none.
     pub base: Option<TransportName>,
-    /// The image's platform.
-    pub platform: Platform,
+    /// The image's platform; the one that the bento was built for where there is none.
+    pub platform: Option<Platform>,
     /// How code, dependencies and base are compressed.
     pub compression: Compression,
     /// Whether to look for newer base packages and images than those found before.
@@ -87,9 +88,28 @@ pub struct LayerOutcome {
     pub packed: bool,
 }
 
+/// An image to be made: what the user says, completed by what the bento says.
+struct Job<'a> {
+    settings: &'a Settings,
+    bento: &'a Bento,
+    /// The bento's own lock; bentos of the original tool have none.
+    lock: Option<ImageLock>,
+    platform: Platform,
+}
+
+impl<'a> Job<'a> {
+    fn new(settings: &'a Settings, bento: &'a Bento) -> Result<Self, ContainerizeError> {
+        let lock = ImageLock::read(&bento.path)?;
+        let own = || lock.as_ref().map_or_else(Platform::host, ImageLock::platform);
+        let platform = settings.platform.clone().unwrap_or_else(own);
+        Ok(Self { settings, bento, lock, platform })
+    }
+}
+
 /// Writes the image of a bento.
 pub fn containerize(settings: &Settings, context: &Context) -> Result<Outcome, ContainerizeError> {
     let bento = Home::open(&context.home)?.bentos().get(&settings.bento)?;
+    let job = Job::new(settings, &bento)?;
     let transports = context.transports()?;
     let destinations = destinations(settings, &bento, &transports, context)?;
     for destination in &destinations {
@@ -99,7 +119,7 @@ pub fn containerize(settings: &Settings, context: &Context) -> Result<Outcome, C
         context.report.warn(&warning);
     }
     context.report.stage(&format!("Building OCI-compliant image for {} with ekiben", bento.info.tag));
-    let (base, contents) = resolve(settings, &bento, &transports, context)?;
+    let (base, contents) = resolve(&job, &transports, context)?;
     let plan = plan::plan(&contents.inputs);
     let packed = pack_all(&plan, &contents, context)?;
     let layers = outcomes(&base, &packed);
@@ -127,19 +147,18 @@ pub fn containerize(settings: &Settings, context: &Context) -> Result<Outcome, C
 /// Finds the exact inputs: the base and the Python lock at the same time, for both wait for the network; then the
 /// packages, which the base's own Python compiles.
 fn resolve(
-    settings: &Settings,
-    bento: &Bento,
+    job: &Job<'_>,
     transports: &Transports,
     context: &Context,
 ) -> Result<(Base, Contents), ContainerizeError> {
     let (base, locked) = std::thread::scope(|scope| {
-        let locked = scope.spawn(|| packages::lock(bento, &settings.platform, context));
-        let base = base::resolve(settings, bento, transports, context);
+        let locked = scope.spawn(|| packages::lock(job.bento, &job.platform, context));
+        let base = base::resolve(job, transports, context);
         (base, locked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let mut base = base?;
     let packages = packages::install(locked?, base.interpreter.as_ref(), context)?;
-    let contents = Contents::new(bento, &mut base, packages, settings, context)?;
+    let contents = Contents::new(job, &mut base, packages, context)?;
     Ok((base, contents))
 }
 
