@@ -269,7 +269,7 @@ pub(super) struct DeleteArgs {
 pub(super) struct PushArgs {
     /// `NAME:VERSION`, or `NAME` for the latest version
     pub(super) tag: String,
-    /// Where to [`docker://REGISTRY/REPOSITORY:TAG`]
+    /// Where to, as `docker://REGISTRY/REPOSITORY:TAG`
     #[arg(value_name = "DESTINATION")]
     pub(super) destination: String,
     /// What to print
@@ -282,7 +282,7 @@ pub(super) struct PushArgs {
 /// Arguments of the `pull` commands.
 #[derive(Debug, Args)]
 pub(super) struct PullArgs {
-    /// Where from [`docker://REGISTRY/REPOSITORY:TAG`]
+    /// Where from, as `docker://REGISTRY/REPOSITORY:TAG`
     #[arg(value_name = "SOURCE")]
     pub(super) source: String,
     /// What to print
