@@ -270,7 +270,7 @@ pub(super) struct DeleteArgs {
 pub(super) struct PushArgs {
     /// `NAME:VERSION`, or `NAME` for the latest version
     pub(super) tag: String,
-    /// Where to [`docker://REGISTRY/REPOSITORY:TAG`]
+    /// Where to, as `docker://REGISTRY/REPOSITORY:TAG`
     #[arg(value_name = "DESTINATION")]
     pub(super) destination: String,
     /// What to print
@@ -283,7 +283,7 @@ pub(super) struct PushArgs {
 /// Arguments of the `pull` commands.
 #[derive(Debug, Args)]
 pub(super) struct PullArgs {
-    /// Where from [`docker://REGISTRY/REPOSITORY:TAG`]
+    /// Where from, as `docker://REGISTRY/REPOSITORY:TAG`
     #[arg(value_name = "SOURCE")]
     pub(super) source: String,
     /// What to print
@@ -323,7 +323,7 @@ pub(super) struct GcArgs {
 pub(super) struct ExportArgs {
     /// `NAME:VERSION`, or `NAME` for the latest version
     pub(super) tag: String,
-    /// A file, a directory, or `-` for standard output; the last extension chooses the form
+    /// A file, a directory, a URL (`s3://BUCKET/KEY`, `sftp://HOST/PATH`, …), or `-` for standard output; the last extension chooses the form
     /// [`.tar`, `.gz`, `.xz`, `.bz2`, `.zst`, `.zip`; tar and xz by default]
     #[arg(default_value = "", hide_default_value = true)]
     pub(super) out_path: String,
@@ -361,7 +361,7 @@ pub(super) enum ExportFormat {
 /// Arguments of the `import` commands.
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
-    /// An archive, a directory, or `-` for standard input
+    /// An archive, a directory, a URL (`s3://BUCKET/KEY`, `https://HOST/PATH`, …), or `-` for standard input
     pub(super) path: String,
     /// What to print
     #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]

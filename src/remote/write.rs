@@ -93,8 +93,10 @@ impl Remotes {
 
 /// A name beside that of the location, which no other upload has.
 fn partial_path(location: &Location) -> Result<String, RemoteError> {
-    let failed =
-        |source: getrandom::Error| RemoteError::Spool { url: location.to_string(), source: source.into() };
+    let failed = |error: getrandom::Error| RemoteError::Spool {
+        url: location.to_string(),
+        source: io::Error::other(error),
+    };
     let number = getrandom::u32().map_err(failed)?;
     Ok(format!("{}.{number:08x}.part", location.path()))
 }

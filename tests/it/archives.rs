@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ekiben::store::{Item as _, Model};
 use proptest::prelude::*;
 use rustix::process::Signal;
 
@@ -412,6 +413,32 @@ fn ctrl_c_leaves_nothing_half_written() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// A description with bytes changed, cut or doubled is read or refused; what is read stays in the store.
+    #[test]
+    fn spoilt_descriptions_do_no_harm(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+        doubled in any::<prop::sample::Index>(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        // Enough of them for the few runs that the slow test beside allows.
+        for round in 0..changes.len() {
+            let mut bytes = yaml("m", "v1").into_bytes();
+            for (at, byte) in &changes[..=round] {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            let again = bytes[doubled.index(bytes.len())..].to_vec();
+            bytes.extend(again);
+            bytes.truncate(cut.index(bytes.len()).max(bytes.len() / 2));
+            fs::write(directory.path().join("model.yaml"), bytes).unwrap();
+            match Model::load(directory.path()) {
+                Ok(model) => prop_assert!(!model.info.tag.to_string().contains('/')),
+                Err(error) => prop_assert!(error.to_string().contains("model.yaml")),
+            }
+        }
+    }
 
     /// Whatever name a model has, it comes back under it.
     #[test]
