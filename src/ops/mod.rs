@@ -3,6 +3,7 @@
 pub mod archives;
 pub mod artifacts;
 pub mod build;
+pub mod cloud;
 pub mod containerize;
 mod context;
 pub mod delete;
