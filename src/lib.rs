@@ -8,6 +8,7 @@ pub mod bentofile;
 pub mod blocking;
 pub mod build_time;
 pub mod cli;
+pub mod cloud;
 pub mod debian;
 pub mod discover;
 pub mod engine;

@@ -1,5 +1,6 @@
 //! The command line as typed.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -44,13 +45,16 @@ pub(super) enum Command {
     Export(ExportArgs),
     /// Reads a bento and its models from an archive
     Import(ImportArgs),
-    /// Pushes a bento and its models to a registry
+    /// Pushes a bento and its models to a server or a registry
     Push(PushArgs),
-    /// Pulls a bento and its models from a registry
-    Pull(PullArgs),
+    /// Pulls a bento from a server, or from a registry with its models
+    Pull(PullBentoArgs),
     /// Works with the model store
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// Works with accounts on BentoCloud and servers like it
+    #[command(subcommand)]
+    Cloud(CloudCommand),
 }
 
 /// The verbs of the model store.
@@ -68,12 +72,25 @@ pub(super) enum ModelsCommand {
     Export(ExportArgs),
     /// Reads a model from an archive
     Import(ImportArgs),
-    /// Pushes a model to a registry
+    /// Pushes a model to a server or a registry
     Push(PushArgs),
-    /// Pulls a model from a registry
-    Pull(PullArgs),
+    /// Pulls a model from a server or a registry
+    Pull(PullModelArgs),
     /// Deletes old models that no bento needs
     Gc(GcArgs),
+}
+
+/// The verbs of accounts.
+#[derive(Debug, Subcommand)]
+pub(super) enum CloudCommand {
+    /// Logs in, and remembers the token
+    Login(LoginArgs),
+    /// Shows the context that is used
+    CurrentContext(ContextArgs),
+    /// Lists the names of all contexts
+    ListContext(ContextArgs),
+    /// Chooses the context that is used from now on
+    UpdateCurrentContext(UpdateContextArgs),
 }
 
 /// Options that every command takes.
@@ -265,34 +282,6 @@ pub(super) struct DeleteArgs {
     pub(super) common: CommonArgs,
 }
 
-/// Arguments of the `push` commands.
-#[derive(Debug, Args)]
-pub(super) struct PushArgs {
-    /// `NAME:VERSION`, or `NAME` for the latest version
-    pub(super) tag: String,
-    /// Where to, as `docker://REGISTRY/REPOSITORY:TAG`
-    #[arg(value_name = "DESTINATION")]
-    pub(super) destination: String,
-    /// What to print
-    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
-    pub(super) output: DocumentOutput,
-    #[command(flatten)]
-    pub(super) common: CommonArgs,
-}
-
-/// Arguments of the `pull` commands.
-#[derive(Debug, Args)]
-pub(super) struct PullArgs {
-    /// Where from, as `docker://REGISTRY/REPOSITORY:TAG`
-    #[arg(value_name = "SOURCE")]
-    pub(super) source: String,
-    /// What to print
-    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
-    pub(super) output: DocumentOutput,
-    #[command(flatten)]
-    pub(super) common: CommonArgs,
-}
-
 /// Arguments of `models gc`. A model goes when it fits all that are given and no bento needs it.
 #[derive(Debug, Args)]
 pub(super) struct GcArgs {
@@ -388,6 +377,120 @@ pub(super) struct CreateModelArgs {
     /// What to print
     #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
     pub(super) output: DocumentOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// Which server a command talks to.
+#[derive(Debug, Args)]
+pub(super) struct ServerArgs {
+    /// Cloud context to use instead of the current one
+    #[arg(long, value_name = "NAME")]
+    pub(super) context: Option<String>,
+}
+
+/// Arguments of the `push` commands.
+#[derive(Debug, Args)]
+pub(super) struct PushArgs {
+    /// `NAME:VERSION`, or `NAME` for the latest version
+    pub(super) tag: String,
+    /// A place in a registry [`docker://REGISTRY/REPOSITORY:TAG`]; the server of the cloud context by default
+    #[arg(value_name = "DESTINATION")]
+    pub(super) destination: Option<String>,
+    /// Sends it even if the server has it already
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// Most parts of a file that are sent at the same time
+    #[arg(short, long, value_name = "NUMBER", default_value = "10")]
+    pub(super) threads: NonZeroUsize,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
+    pub(super) output: DocumentOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// Arguments of `models pull`.
+#[derive(Debug, Args)]
+pub(super) struct PullModelArgs {
+    /// `NAME:VERSION`, `NAME` for the server's latest version, or a place in a registry
+    /// [`docker://REGISTRY/REPOSITORY:TAG`]; without it, the models of the bentofile
+    #[arg(value_name = "SOURCE")]
+    pub(super) source: Option<String>,
+    /// Fetches it even if it is here already, and replaces what is here
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// The bentofile, if it is neither `bentofile.yaml` nor `pyproject.toml`
+    #[arg(short = 'F', long, value_name = "PATH")]
+    pub(super) bentofile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
+    pub(super) output: DocumentOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// Arguments of `pull`.
+#[derive(Debug, Args)]
+pub(super) struct PullBentoArgs {
+    /// `NAME:VERSION`, or a place in a registry [`docker://REGISTRY/REPOSITORY:TAG`]
+    #[arg(value_name = "SOURCE")]
+    pub(super) source: String,
+    /// Fetches it even if it is here already, and replaces what is here
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// Fetches the bento's models too
+    #[arg(long)]
+    pub(super) with_models: bool,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
+    pub(super) output: DocumentOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// Arguments of `cloud login`.
+#[derive(Debug, Args)]
+pub(super) struct LoginArgs {
+    /// Address of the server [default: the public service]
+    #[arg(long, value_name = "URL")]
+    pub(super) endpoint: Option<String>,
+    /// The token; other users of this machine can read command lines, so that it is better asked for or piped
+    #[arg(long, value_name = "TOKEN")]
+    pub(super) api_token: Option<String>,
+    /// Reads the token from standard input
+    #[arg(long, conflicts_with = "api_token")]
+    pub(super) api_token_stdin: bool,
+    /// Shows a page on which a token can be made, and waits for it
+    #[arg(long, conflicts_with_all = ["api_token", "api_token_stdin"])]
+    pub(super) web: bool,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// Arguments of `cloud current-context` and `cloud list-context`.
+#[derive(Debug, Args)]
+pub(super) struct ContextArgs {
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// Arguments of `cloud update-current-context`.
+#[derive(Debug, Args)]
+pub(super) struct UpdateContextArgs {
+    /// Name of the context
+    #[arg(value_name = "CONTEXT_NAME")]
+    pub(super) name: String,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }

@@ -4,9 +4,10 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
-use super::commands::{DeleteError, NoCriterion, NotARegistry, UsageError};
+use super::commands::{DeleteError, ForcedRegistry, LoginError, NoCriterion, NotARegistry, UsageError};
 use crate::archive::{ArchiveError, Fault};
 use crate::bentofile;
+use crate::cloud::CloudError;
 use crate::debian;
 use crate::discover;
 use crate::engine::EngineError;
@@ -14,6 +15,7 @@ use crate::fs::FsError;
 use crate::ops::archives::ArchivesError;
 use crate::ops::artifacts::ArtifactsError;
 use crate::ops::build::BuildError;
+use crate::ops::cloud::ExchangeError;
 use crate::ops::containerize::ContainerizeError;
 use crate::ops::models::ModelsError;
 use crate::ops::serve::HostServeError;
@@ -153,8 +155,15 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
     if let Some(error) = error.downcast_ref::<HostServeError>() {
         return serve(error);
     }
+    if let Some(error) = error.downcast_ref::<ExchangeError>() {
+        return exchange(error);
+    }
     let explained = if let Some(error) = error.downcast_ref::<store::Error>() {
         store(error)
+    } else if let Some(error) = error.downcast_ref::<CloudError>() {
+        cloud(error)
+    } else if let Some(error) = error.downcast_ref::<LoginError>() {
+        login(error)
     } else if let Some(error) = error.downcast_ref::<RegistryError>() {
         registry(error)
     } else if let Some(error) = error.downcast_ref::<EngineError>() {
@@ -169,6 +178,8 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
         file_system(error)
     } else if error.is::<CommandError>() {
         command()
+    } else if error.is::<ForcedRegistry>() {
+        diagnosis(Kind::CommandLine, "to fetch it again, delete it first")
     } else if error.is::<NotARegistry>() {
         diagnosis(Kind::CommandLine, "name it as `docker://REGISTRY/REPOSITORY:TAG`")
     } else if error.is::<NoCriterion>() {
@@ -386,6 +397,58 @@ fn archive(error: &ArchiveError) -> Diagnosis {
         E::Changed { .. } => surroundings("try again when nobody writes there"),
         E::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
         E::Source(_) | E::Sink(_) | E::Read { .. } | E::Write { .. } => file_system(error),
+    }
+}
+
+fn exchange(error: &ExchangeError) -> Option<Diagnosis> {
+    use ExchangeError as E;
+    Some(match error {
+        E::NotHere { kind, .. } if kind.directory() == "models" => {
+            input("run `ekiben models list` to see what is stored")
+        }
+        E::NotHere { .. } => input("run `ekiben list` to see what is stored"),
+        E::NotThere { .. } | E::NoneThere { .. } => {
+            input("check the tag, and that it was pushed to this server")
+        }
+        E::NoVersion { .. } => input("name the version, as in `NAME:VERSION`"),
+        E::NoBentofile => input("name a model, or a bentofile with `--bentofile PATH`"),
+        E::NoModels => input("name a model, or list models under `models:` in the bentofile"),
+        E::Bentofile(error) => bentofile(error),
+        E::Upload { source, .. } | E::Download { source, .. } => cloud(source),
+        E::OtherItem { .. } => input("whoever pushed it may have to push it again; nothing of it was kept"),
+        E::Contents(error) => archives(error),
+        E::Cloud(error) => cloud(error),
+        E::Store(error) => store(error),
+        E::Http(_) => surroundings(""),
+        E::Tag(_) => return None,
+        E::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
+    })
+}
+
+fn cloud(error: &CloudError) -> Diagnosis {
+    use CloudError as E;
+    const LOG_IN: &str = "run `ekiben cloud login`, or set `BENTO_CLOUD_API_KEY` and, for another server, `BENTO_CLOUD_API_ENDPOINT`";
+    match error {
+        E::NoContext { .. } | E::Token => input(LOG_IN),
+        E::Endpoint { .. } => input("log in again with `ekiben cloud login --endpoint URL`"),
+        E::Contexts { .. } => input("mend the file, or move it away and log in again"),
+        E::Refused { .. } if error.is_unauthorized() => input(LOG_IN),
+        E::Refused { status, .. } if status.is_client_error() => input(""),
+        E::Unfit { .. } => input("take it out of the item's directory, or put a file in its place"),
+        E::Exchange { .. } => surroundings("check the address of the server, and the network"),
+        E::Read(_) | E::File(_) => file_system(error),
+        _ => surroundings("run the command again: what has arrived is not sent again"),
+    }
+}
+
+fn login(error: &LoginError) -> Diagnosis {
+    match error {
+        LoginError::NoToken => diagnosis(
+            Kind::CommandLine,
+            "pipe it to `ekiben cloud login --api-token-stdin`, or make one with `--web`",
+        ),
+        LoginError::BadCredentials { .. } => input("check the token and the address of the server"),
+        LoginError::Read(_) => surroundings(""),
     }
 }
 

@@ -4,6 +4,7 @@
 //! and `SSL_CERT_DIR` name others) and those of [`ClientSettings::extra_roots`]; proxies are taken from the usual
 //! variables. Redirects are followed for `GET` and `HEAD` only; credentials never go to another origin.
 
+mod backoff;
 mod body;
 mod error;
 mod response;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use backoff::Backoff;
 pub use body::Body;
 pub use error::HttpError;
 pub use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -19,7 +21,7 @@ pub use reqwest::{Method, StatusCode};
 pub use response::Response;
 pub use url::Url;
 
-use crate::redact;
+use crate::redact::{self, Secret};
 use error::host_of;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -86,6 +88,16 @@ impl Request {
         self
     }
 
+    /// This request with a header that is a secret: it is sent to this origin only, whatever redirects say.
+    #[must_use]
+    pub fn secret_header(mut self, name: HeaderName, value: &Secret) -> Self {
+        if let Ok(mut value) = HeaderValue::from_str(value.expose()) {
+            value.set_sensitive(true);
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
     /// This request with a body.
     #[must_use]
     pub fn body(mut self, body: Body) -> Self {
@@ -119,8 +131,7 @@ impl Client {
             let Some(location) = location else { return Ok(response) };
             let next = next_url(&method, &url, location)?;
             if !is_same_origin(&url, &next) {
-                headers.remove(header::AUTHORIZATION);
-                headers.remove(header::COOKIE);
+                headers = without_secrets(&headers);
             }
             url = next;
         }
@@ -170,6 +181,24 @@ impl Client {
 /// Whether two URLs have the same scheme, host and port, so that credentials for one are meant for the other.
 pub fn is_same_origin(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme() && host_of(one) == host_of(other)
+}
+
+/// The headers that any server may see.
+fn without_secrets(headers: &HeaderMap) -> HeaderMap {
+    let is_plain = |name: &HeaderName, value: &HeaderValue| {
+        !value.is_sensitive() && name != header::AUTHORIZATION && name != header::COOKIE
+    };
+    let plain = headers.iter().filter(|(name, value)| is_plain(name, value));
+    plain.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Scheme, host and port of a URL: where it leads, and nothing that opens doors there.
+pub fn origin(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(
+        || format!("{}://{host}", url.scheme()),
+        |port| format!("{}://{host}:{port}", url.scheme()),
+    )
 }
 
 /// Whether a URL is on this machine.
@@ -251,6 +280,17 @@ mod tests {
         for location in ["http://h/a", "file:///etc/passwd", "https://"] {
             assert!(next_url(&Method::GET, &from, location).is_err(), "{location}");
         }
+    }
+
+    #[test]
+    fn secrets_stay_with_their_origin() {
+        let request = Request::new(Method::GET, url("https://h/a"))
+            .header(header::ACCEPT, "text/plain")
+            .header(header::COOKIE, "c")
+            .secret_header(HeaderName::from_static("x-token"), &Secret::new("t"));
+        assert!(!format!("{request:?}").contains("\"t\""));
+        let names: Vec<_> = without_secrets(&request.headers).keys().map(ToString::to_string).collect();
+        assert_eq!(names, ["accept"]);
     }
 
     #[test]

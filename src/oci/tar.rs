@@ -41,8 +41,14 @@ enum Part {
 impl VirtualTar {
     /// Lays out `tree` as a tar in which every entry has the modification time `mtime` (seconds since the epoch).
     pub fn new(tree: &Tree, mtime: u64) -> Self {
+        Self::of_members(tree.iter().map(|(path, entry)| (path, entry, mtime)))
+    }
+
+    /// Lays out members in the given order, under the given names and with the given times: a tar that is no layer, in
+    /// which any name may stand.
+    pub fn of_members<'a>(members: impl IntoIterator<Item = (&'a str, &'a Entry, u64)>) -> Self {
         let mut layout = Layout::default();
-        for (path, entry) in tree.iter() {
+        for (path, entry, mtime) in members {
             layout.entry(path, entry, mtime);
         }
         layout.zeros(2 * BLOCK);

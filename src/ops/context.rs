@@ -125,7 +125,7 @@ impl Context {
     }
 
     /// The client of everything that is spoken to over HTTP.
-    fn http(&self) -> Result<http::Client, HttpError> {
+    pub(super) fn http(&self) -> Result<http::Client, HttpError> {
         let extra_roots = self.environment.path("SSL_CERT_FILE").into_iter().collect();
         http::Client::new(&ClientSettings { extra_roots, ..ClientSettings::default() })
     }

@@ -4,6 +4,7 @@ pub mod archives;
 pub mod artifacts;
 mod base_choice;
 pub mod build;
+pub mod cloud;
 pub mod containerize;
 mod context;
 pub mod delete;

@@ -128,10 +128,36 @@ impl<I: Item> Store<I> {
         let tag = new.tag();
         staging.sync()?;
         let _lock = self.home.lock(I::KIND, tag.name())?;
-        let target = self.item_path(tag);
-        if target.exists() {
+        if self.item_path(tag).exists() {
             return Err(Error::AlreadyExists { tag: tag.clone(), store: self.path() });
         }
+        self.add(staging, &new)
+    }
+
+    /// Turns a prepared directory into an item, in the place of the one with the same tag if there is one.
+    ///
+    /// At every moment the tag means the whole old item or the whole new one.
+    pub fn replace(&self, staging: Staging) -> Result<I, Error> {
+        let new = I::load(staging.path())?;
+        let tag = new.tag();
+        staging.sync()?;
+        let _lock = self.home.lock(I::KIND, tag.name())?;
+        let target = self.item_path(tag);
+        if !target.exists() {
+            return self.add(staging, &new);
+        }
+        // Without a pointer the newest item is the latest: that is right before the exchange, and after it.
+        self.remove_latest(tag.name())?;
+        let exchanged = staging.exchange(&target);
+        let pointed = self.point_to_newest(tag.name());
+        exchanged.and(pointed)?;
+        I::load(&target)
+    }
+
+    /// Publishes an item whose tag is free; the name is locked.
+    fn add(&self, staging: Staging, new: &I) -> Result<I, Error> {
+        let tag = new.tag();
+        let target = self.item_path(tag);
         let is_newest =
             self.newest(tag.name()).is_none_or(|newest| new.creation_time() >= newest.creation_time());
         let directory = self.path().join(tag.name());
@@ -276,6 +302,16 @@ impl<I: Item> Store<I> {
             fs::rename(&prepared, &path)
         };
         write().map_err(|source| Error::Write { path: path.clone(), source })
+    }
+
+    fn remove_latest(&self, name: &str) -> Result<(), Error> {
+        let path = self.path().join(name).join(LATEST);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::Delete { path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn discard(&self, path: &Path) {

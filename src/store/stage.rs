@@ -6,6 +6,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::Error;
 use super::layout::{Home, Kind};
 
@@ -17,6 +19,9 @@ const MARKER: &str = "in-use";
 
 /// The directory that becomes the item.
 const CONTENT: &str = "content";
+
+/// Where an old item waits for a moment while the new one takes its place.
+const SPARE: &str = "replaced";
 
 /// A directory under preparation; dropped, it is removed.
 #[derive(Debug)]
@@ -74,8 +79,38 @@ impl Staging {
         fs::rename(&self.content, target).map_err(failed)?;
         let parent = target.parent().unwrap_or(target);
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
+        self.close()
+    }
+
+    /// Has the content change places with the item that is at `target`, and removes that.
+    pub(super) fn exchange(self, target: &Path) -> Result<(), Error> {
+        let failed = |source| Error::Write { path: target.to_owned(), source };
+        exchange(&self.content, target, &self.directory.path().join(SPARE)).map_err(failed)?;
+        let parent = target.parent().unwrap_or(target);
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
+        self.close()
+    }
+
+    fn close(self) -> Result<(), Error> {
         let leftover = self.directory.path().to_owned();
         self.directory.close().map_err(|source| Error::Delete { path: leftover, source })
+    }
+}
+
+/// Has two directories change places. A file system that cannot do that in one step gets three renames, of which a
+/// failed one is taken back.
+fn exchange(one: &Path, other: &Path, spare: &Path) -> std::io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::rename(other, spare)?;
+            if let Err(error) = fs::rename(one, other) {
+                fs::rename(spare, other)?;
+                return Err(error);
+            }
+            fs::rename(spare, one)
+        }
+        result => Ok(result?),
     }
 }
 

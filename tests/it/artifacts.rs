@@ -246,8 +246,10 @@ fn artifacts_that_are_no_good_leave_nothing() {
     assert!(fs::read_dir(&outside).unwrap().next().is_none());
     let image = format!("docker://{}/bad/none:1", registry.host());
     let _output = context.ekiben(["models", "pull", &image]).status(1).stderr("bad/none").run();
-    let local = context.ekiben(["models", "pull", "oci:somewhere"]).status(2);
-    let _output = local.stderr("oci:somewhere").run();
+    let other = context.ekiben(["models", "pull", "s3://somewhere"]).status(2);
+    let _output = other.stderr("s3://somewhere").run();
+    let forced = context.ekiben(["models", "pull", &image, "--force"]).status(2);
+    let _output = forced.stderr("error: `--force` is for servers").run();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::support::cloud_server::{CloudServer, TOKEN, Way};
 use crate::support::context::TestContext;
 use crate::support::docker_engine::DockerEngine;
 use crate::support::docker_registry::DockerRegistry;
@@ -31,6 +32,15 @@ fn registries() {
     let Some(registry) = DockerRegistry::plain() else { return };
     let shell = context.command(&peers::system("bash")).env("REGISTRY", registry.host());
     execute(&repository().join("docs/examples/registries.md"), &context.work(), &shell);
+}
+
+#[test]
+fn push_and_pull() {
+    let context = TestContext::new();
+    let server = CloudServer::start(Way::Single);
+    let shell = context.command(&peers::system("bash"));
+    let shell = shell.env("TOKEN", TOKEN).env("SERVER", server.endpoint());
+    execute(&repository().join("docs/examples/push-and-pull.md"), &context.work(), &shell);
 }
 
 #[test]

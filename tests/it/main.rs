@@ -5,11 +5,14 @@
 mod archives;
 mod artifacts;
 mod bentofile;
+mod cloud;
+mod cloud_faults;
 mod debian;
 mod e2e_archives;
 mod e2e_bad_input;
 mod e2e_bentofile;
 mod e2e_build;
+mod e2e_cloud;
 mod e2e_debian;
 mod e2e_engine;
 mod e2e_examples;

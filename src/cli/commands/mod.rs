@@ -3,9 +3,11 @@
 mod archives;
 mod bentos;
 mod build;
+mod cloud;
 mod containerize;
 mod delete;
 mod document;
+mod exchange;
 mod gc;
 mod items;
 mod models;
@@ -15,12 +17,14 @@ mod serve;
 use std::process::ExitCode;
 
 use super::CommandError;
-use super::args::{Command, ModelsCommand};
+use super::args::{CloudCommand, Command, ModelsCommand};
 use crate::env::Environment;
 use crate::store::{Bento, Model};
 
+pub(super) use cloud::LoginError;
 pub(super) use containerize::UsageError;
 pub(super) use delete::DeleteError;
+pub(super) use exchange::ForcedRegistry;
 pub(super) use gc::NoCriterion;
 pub(super) use registries::NotARegistry;
 
@@ -35,16 +39,22 @@ pub(super) fn run(command: Command, environment: Environment) -> Result<ExitCode
         Command::Delete(args) => delete::bentos(&args, environment),
         Command::Export(args) => archives::export::<Bento>(&args, environment),
         Command::Import(args) => archives::import::<Bento>(&args, environment),
-        Command::Push(args) => registries::push::<Bento>(&args, environment),
-        Command::Pull(args) => registries::pull::<Bento>(&args, environment),
+        Command::Push(args) => exchange::push::<Bento>(&args, environment),
+        Command::Pull(args) => exchange::pull_bento(&args, environment),
+        Command::Cloud(CloudCommand::Login(args)) => cloud::login(&args, environment),
+        Command::Cloud(CloudCommand::CurrentContext(args)) => cloud::current_context(&args, environment),
+        Command::Cloud(CloudCommand::ListContext(args)) => cloud::list_context(&args, environment),
+        Command::Cloud(CloudCommand::UpdateCurrentContext(args)) => {
+            cloud::update_current_context(&args, environment)
+        }
         Command::Models(ModelsCommand::Create(args)) => models::create(&args, environment),
         Command::Models(ModelsCommand::List(args)) => models::list(&args, environment),
         Command::Models(ModelsCommand::Get(args)) => models::get(&args, environment),
         Command::Models(ModelsCommand::Delete(args)) => delete::models(&args, environment),
         Command::Models(ModelsCommand::Export(args)) => archives::export::<Model>(&args, environment),
         Command::Models(ModelsCommand::Import(args)) => archives::import::<Model>(&args, environment),
-        Command::Models(ModelsCommand::Push(args)) => registries::push::<Model>(&args, environment),
-        Command::Models(ModelsCommand::Pull(args)) => registries::pull::<Model>(&args, environment),
+        Command::Models(ModelsCommand::Push(args)) => exchange::push::<Model>(&args, environment),
+        Command::Models(ModelsCommand::Pull(args)) => exchange::pull_model(&args, environment),
         Command::Models(ModelsCommand::Gc(args)) => gc::run(&args, environment),
     }
 }

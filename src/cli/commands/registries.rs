@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use thiserror::Error;
 
-use super::super::args::{DocumentOutput, PullArgs, PushArgs};
+use super::super::args::{CommonArgs, DocumentOutput, PushArgs};
 use super::super::{CommandError, Session};
 use super::document;
 use crate::env::Environment;
@@ -14,8 +14,12 @@ use crate::ops::artifacts::{self, Places};
 use crate::store::{Home, Item, Kind};
 use crate::transport::{ParseNameError, TransportName};
 
-pub(super) fn push<I: Packable>(args: &PushArgs, environment: Environment) -> Result<ExitCode, CommandError> {
-    let reference = registry(&args.destination)?;
+pub(super) fn push<I: Packable>(
+    args: &PushArgs,
+    destination: &str,
+    environment: Environment,
+) -> Result<ExitCode, CommandError> {
+    let reference = registry(destination)?;
     let is_text = args.output == DocumentOutput::Text;
     let Session { context, printer } = Session::new(args.common, !is_text, environment)?;
     let (home, transports) = (Home::open(&context.home)?, context.transports()?);
@@ -39,16 +43,18 @@ pub(super) fn push<I: Packable>(args: &PushArgs, environment: Environment) -> Re
 }
 
 pub(super) fn pull<I: Unpackable>(
-    args: &PullArgs,
+    source: &str,
+    common: CommonArgs,
+    output: DocumentOutput,
     environment: Environment,
 ) -> Result<ExitCode, CommandError> {
-    let reference = registry(&args.source)?;
-    let is_text = args.output == DocumentOutput::Text;
-    let Session { context, printer } = Session::new(args.common, !is_text, environment)?;
+    let reference = registry(source)?;
+    let is_text = output == DocumentOutput::Text;
+    let Session { context, printer } = Session::new(common, !is_text, environment)?;
     let (home, transports) = (Home::open(&context.home)?, context.transports()?);
     let places = Places { home: &home, transports: &transports, cache: &context.cache };
     let pulled = artifacts::pull::<I>(&reference, &places, context.now()?)?;
-    match args.output {
+    match output {
         DocumentOutput::Text => {
             let tag = &pulled.tag;
             printer.summary(&match (I::KIND, pulled.was_there) {

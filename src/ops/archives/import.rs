@@ -12,7 +12,7 @@ use super::place::Place;
 use crate::archive::{self, ArchiveError, Input, Limits};
 use crate::fs::FsError;
 use crate::remote::Remotes;
-use crate::report::Activity;
+use crate::report::{Activity, Progress};
 use crate::store::{self, Bento, Home, Item, Kind, Model, Staging, tree_size};
 use crate::tag::Tag;
 
@@ -152,10 +152,7 @@ pub fn import<I: Unpackable>(
     let store = I::store(home);
     let staging = store.stage("import")?;
     let progress = activity.report.task(&format!("importing {typed}"), size);
-    let limits = Limits::of_disk(staging.path()).map_err(|error| refused(typed, error))?;
-    let scratch = home.scratch();
-    archive::unpack(input, staging.path(), limits, &scratch, &*progress, &activity.interrupt)
-        .map_err(|error| refused(typed, error))?;
+    unpack_into(typed, input, &staging, &*progress, (home, activity))?;
     drop(progress);
     settle::<I>(typed, staging, home, activity)
 }
@@ -176,6 +173,32 @@ pub fn settle<I: Unpackable>(
     activity.interrupt.check()?;
     let item = store.register(staging)?;
     Ok(Imported { tag: item.tag().clone(), path: item.path().to_owned(), models })
+}
+
+/// Unpacks an archive into a staging directory and reads the item that it holds; `place` is what errors call it.
+pub(in crate::ops) fn unpack_item<I: Item>(
+    place: &str,
+    input: Input,
+    staging: &Staging,
+    progress: &dyn Progress,
+    (home, activity): (&Home, &Activity),
+) -> Result<I, ArchivesError> {
+    unpack_into(place, input, staging, progress, (home, activity))?;
+    load(place, staging)
+}
+
+fn unpack_into(
+    place: &str,
+    input: Input,
+    staging: &Staging,
+    progress: &dyn Progress,
+    (home, activity): (&Home, &Activity),
+) -> Result<(), ArchivesError> {
+    let limits = Limits::of_disk(staging.path()).map_err(|error| refused(place, error))?;
+    let scratch = home.scratch();
+    archive::unpack(input, staging.path(), limits, &scratch, progress, &activity.interrupt)
+        .map_err(|error| refused(place, error))?;
+    Ok(())
 }
 
 fn refused(place: &str, error: ArchiveError) -> ArchivesError {
