@@ -394,7 +394,7 @@ pub(super) struct ServerArgs {
 pub(super) struct PushArgs {
     /// `NAME:VERSION`, or `NAME` for the latest version
     pub(super) tag: String,
-    /// A place in a registry [`docker://REGISTRY/REPOSITORY:TAG`]; the server of the cloud context by default
+    /// A place in a registry (`docker://REGISTRY/REPOSITORY:TAG`); the server of the cloud context by default
     #[arg(value_name = "DESTINATION")]
     pub(super) destination: Option<String>,
     /// Sends it even if the server has it already
@@ -416,7 +416,7 @@ pub(super) struct PushArgs {
 #[derive(Debug, Args)]
 pub(super) struct PullModelArgs {
     /// `NAME:VERSION`, `NAME` for the server's latest version, or a place in a registry
-    /// [`docker://REGISTRY/REPOSITORY:TAG`]; without it, the models of the bentofile
+    /// (`docker://REGISTRY/REPOSITORY:TAG`); without it, the models of the bentofile
     #[arg(value_name = "SOURCE")]
     pub(super) source: Option<String>,
     /// Fetches it even if it is here already, and replaces what is here
@@ -437,7 +437,7 @@ pub(super) struct PullModelArgs {
 /// Arguments of `pull`.
 #[derive(Debug, Args)]
 pub(super) struct PullBentoArgs {
-    /// `NAME:VERSION`, or a place in a registry [`docker://REGISTRY/REPOSITORY:TAG`]
+    /// `NAME:VERSION`, or a place in a registry (`docker://REGISTRY/REPOSITORY:TAG`)
     #[arg(value_name = "SOURCE")]
     pub(super) source: String,
     /// Fetches it even if it is here already, and replaces what is here
