@@ -122,12 +122,10 @@ impl CloudError {
 
     /// Whether what the request was about is not there, or not as it was thought to be.
     pub(super) fn is_unknown(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused {
-                status: StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT,
-                ..
-            }
-        ) || self.is_expired()
+        match self {
+            Self::Refused { status, .. } => matches!(status.as_u16(), 400 | 404 | 409),
+            Self::Storage { status, .. } => *status == StatusCode::NOT_FOUND,
+            _ => false,
+        }
     }
 }

@@ -339,6 +339,47 @@ fn models_that_the_server_does_not_keep_have_nothing_to_download() {
 }
 
 #[test]
+fn a_bento_registers_the_models_that_are_elsewhere() {
+    let context = TestContext::new();
+    let server = CloudServer::start(Way::Proxy);
+    let bento = context.bentoml_home().join("bentos/b/v1");
+    fs::create_dir_all(bento.join("src")).unwrap();
+    fs::write(bento.join("src/service.py"), "").unwrap();
+    fs::write(bento.join("README.md"), "# About").unwrap();
+    let text = format!(
+        "service: service:B\nname: b\nversion: v1\ncreation_time: '2026-01-01T00:00:00+00:00'\nspec: 2\nmodels:\n\
+         - tag: org--name:0123\n  registry: huggingface\n  creation_time: '2026-01-01T00:00:00+00:00'\n  metadata:\n    \
+         model_id: org/name\n    revision: abcd\n    endpoint: {}\n    include: null\n    exclude: ['*.bin', 'x/']\n\
+         - tag: gone:v1\n  creation_time: '2026-01-01T00:00:00+00:00'\n",
+        server.endpoint()
+    );
+    fs::write(bento.join("bento.yaml"), text).unwrap();
+    let push = || server.env(context.ekiben(["push", "b:v1"])).stderr("Bento: b:v1: Missing model gone:v1");
+    let said = push().run().stdout;
+    let first = "Skip uploading non-bentoml model org--name:0123\n";
+    assert_eq!(said, format!("{first}\u{2705} Successfully pushed bento \"b:v1\"\n"));
+    let manifest = server.body("models", "org--name:0123")["manifest"].clone();
+    assert_eq!(manifest["size_bytes"], 210);
+    assert_eq!(manifest["metadata"]["url"], format!("{}/org/name/tree/abcd", server.endpoint()));
+    assert_eq!(server.status("models", "org--name:0123").0, "pending");
+    let body = server.body("bentos", "b:v1");
+    assert_eq!(body["description"], "# About");
+    assert_eq!(body["manifest"]["models"], json!(["org--name:0123", "gone:v1"]));
+    // What changed since is told when it is pushed again; a README that is too long is not.
+    fs::write(bento.join("README.md"), "a".repeat((3 << 20) + 1)).unwrap();
+    let forced = server.env(context.ekiben(["push", "b:v1", "--force"]));
+    let _said = forced.stderr("Bento README is too large (3145729 bytes > 3MB), skipping upload...").run();
+    assert_eq!(server.body("bentos", "b:v1")["description"], "");
+    let pull = elsewhere(&context, server.env(context.ekiben(["pull", "b:v1", "--with-models"])));
+    let _said = pull
+        .status(1)
+        .stderr("Model \"gone:v1\" not found")
+        .stderr("org--name:0123 is in the registry")
+        .run();
+    assert_eq!(tree(&other_home(&context).join("bentos/b/v1")), tree(&bento));
+}
+
+#[test]
 fn the_token_is_in_no_output_and_no_file() {
     let context = TestContext::new();
     let server = CloudServer::start(Way::Parts);

@@ -14,10 +14,13 @@ use ekiben::store::{Home, Model};
 use ekiben::tag::TagQuery;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use rustix::process::Signal;
 
 use crate::cloud::{WAYS, elsewhere, model, other_home, tree};
 use crate::support::cloud_server::{CloudServer, Fault, TOKEN, Way};
+use crate::support::command::Command;
 use crate::support::context::TestContext;
+use crate::support::service::Service;
 
 /// Small enough that the models of these tests have several parts.
 const PART: u64 = 32 * 1024;
@@ -229,6 +232,33 @@ fn what_cannot_be_repeated_is_said_at_once() {
     drop(server);
     let error = direct.push(false).unwrap_err();
     assert!(error.starts_with("cannot talk to `http://127.0.0.1:"), "{error}");
+}
+
+#[test]
+fn whoever_asks_to_stop_is_heard_while_nothing_moves() {
+    let context = TestContext::new();
+    let server = CloudServer::start(Way::Single);
+    let there = tree(&model(&context, "m:v1"));
+    let stop = |command: &Command| {
+        let service = Service::start(command);
+        server.wait_until_stuck();
+        service.signal(Signal::INT);
+        let (status, output) = service.wait();
+        assert_eq!(status.code(), Some(130), "{output}");
+        assert!(output.contains("run the command again to go on"), "{output}");
+    };
+    let push = server.env(context.ekiben(["models", "push", "m:v1"]));
+    server.fail("PUT", "/v1", Fault::Stuck);
+    stop(&push);
+    assert_eq!(server.status("models", "m:v1").0, "uploading");
+    let _pushed = push.run();
+    let pull = elsewhere(&context, server.env(context.ekiben(["models", "pull", "m:v1"])));
+    server.fail("GET", "/storage/models/m/v1", Fault::Stuck);
+    stop(&pull);
+    let home = Home::open(other_home(&context)).unwrap();
+    assert!(home.models().list(None).unwrap().items.is_empty());
+    let _pulled = pull.run();
+    assert_eq!(tree(&other_home(&context).join("models/m/v1")), there);
 }
 
 #[test]

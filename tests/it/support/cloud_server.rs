@@ -4,7 +4,9 @@
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash as _, Hasher as _};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -19,6 +21,9 @@ pub(crate) const EMAIL: &str = "me@example.com";
 
 /// A time as real servers write it.
 const SOME_TIME: &str = "2026-01-01T00:00:00Z";
+
+/// Longer than a client takes to come on a busy machine.
+const STUCK_WITHIN: Duration = Duration::from_mins(1);
 
 /// How contents travel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +44,8 @@ pub(crate) enum Fault {
     CutAnswer(usize),
     /// The connection ends instead of an answer, although everything was done.
     Silence,
+    /// No answer ever comes.
+    Stuck,
 }
 
 /// A listening server.
@@ -59,6 +66,7 @@ struct State {
     log: Vec<(String, String)>,
     token_leaks: Vec<String>,
     asked_for_token: u32,
+    is_stuck: bool,
 }
 
 /// `models` or `bentos`, name, version.
@@ -74,11 +82,18 @@ struct Item {
     content: Vec<u8>,
 }
 
-struct Cloud(Mutex<State>);
+struct Cloud {
+    state: Mutex<State>,
+    /// Is told when a request got stuck.
+    got_stuck: Condvar,
+}
 
 impl CloudServer {
     pub(crate) fn start(way: Way) -> Self {
-        let cloud = Arc::new(Cloud(Mutex::new(State { way: Some(way), ..State::default() })));
+        let cloud = Arc::new(Cloud {
+            state: Mutex::new(State { way: Some(way), ..State::default() }),
+            got_stuck: Condvar::new(),
+        });
         let server = Server::start(Arc::clone(&cloud) as Arc<dyn Handler>);
         cloud.state().base = format!("http://{}", server.address);
         Self { server, cloud }
@@ -106,6 +121,14 @@ impl CloudServer {
     /// The faults that nobody has met yet.
     pub(crate) fn faults_left(&self) -> usize {
         self.cloud.state().faults.len()
+    }
+
+    /// Waits until a request has got stuck.
+    pub(crate) fn wait_until_stuck(&self) {
+        let wait = self.cloud.got_stuck.wait_timeout_while(self.cloud.state(), STUCK_WITHIN, |state| {
+            !std::mem::take(&mut state.is_stuck)
+        });
+        assert!(!wait.expect("no request panics").1.timed_out(), "no request got stuck");
     }
 
     /// How many requests of a method came for a path that ends so.
@@ -167,7 +190,7 @@ fn key(kind: &str, tag: &str) -> Key {
 
 impl Cloud {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no request panics")
+        self.state.lock().expect("no request panics")
     }
 }
 
@@ -191,6 +214,14 @@ impl Handler for Cloud {
         if let Some(Fault::Status(status)) = fault {
             let trace = Answer::status(status).header("x-trace-id", "trace-7");
             return Some(trace.body(format!("fault, and your token is {TOKEN}")));
+        }
+        if let Some(Fault::Stuck) = fault {
+            state.is_stuck = true;
+            self.got_stuck.notify_all();
+            drop(state);
+            loop {
+                thread::park();
+            }
         }
         let answer = state.route(&request);
         match fault {
@@ -216,6 +247,12 @@ impl State {
             return self.storage(request, &segments);
         }
         match segments.as_slice() {
+            // A hub of models that the server itself does not keep.
+            ["api", "models", _, _, "revision", _] => {
+                let file = |name: &str, size: u64| json!({"rfilename": name, "size": size});
+                let files = [file("config.json", 10), file("onnx/model.onnx", 200), file("model.bin", 3000)];
+                return ok(&json!({"siblings": files}));
+            }
             ["api", "v1", "auth", "code"] => return ok(&json!({"code": "c0de"})),
             ["api", "v1", "auth", "token"] => {
                 self.asked_for_token += 1;
