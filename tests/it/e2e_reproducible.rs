@@ -99,6 +99,12 @@ fn the_lock_in_the_bento_decides_and_not_what_a_machine_found_before() {
     let refreshed = ["containerize", "small:v1", "--to", "oci:layout", "--refresh"];
     assert_ne!(Written::by(there.ekiben(refreshed)).layers[0].1, older.layers[0].1);
     assert_eq!(image(&there).digest, older.digest);
+    // Packages of a request that this version does not make.
+    document["base"]["request"] = format!("sha256:{}", "0".repeat(64)).into();
+    fs::write(&lock, document.to_string()).unwrap();
+    let other = there.ekiben(["containerize", "small:v1", "--to", "oci:layout"]);
+    let other = Written::by(other.stderr("build the bento again to lock these"));
+    assert_ne!(other.layers[0].1, older.layers[0].1);
     spoil_locks(&there.own_cache());
 
     // A bento of the original tool has no lock: there the machine's own decides.
