@@ -503,6 +503,9 @@ fn transport(error: &TransportError) -> Option<Diagnosis> {
             // What the system did not say was found in the file.
             if source.raw_os_error().is_none() { input(hint) } else { named_file(error, hint) }
         }
+        TransportError::NoSuchPath { .. } => input(
+            "check the path: it is relative to the working directory, and an image layout has an `index.json`",
+        ),
         TransportError::NotALayout { .. } => input("name an empty or new directory"),
         TransportError::NotFound { .. } => {
             input("run `ekiben list`, or look at what is there with the tool that wrote it")

@@ -76,17 +76,22 @@ impl AptGet {
     }
 
     /// Makes the directories and files that apt works with.
-    fn prepare(&self, suite: &str, architecture: Architecture) -> Result<Vec<Source>, Error> {
+    fn prepare(&self, configuration: &str) -> Result<(), Error> {
         for name in ["lists/partial", "archives/partial", "sources"] {
             let path = self.state.join(name);
             fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
         }
+        cache::write(&self.state.join("apt.conf"), configuration.as_bytes())?;
+        cache::write(&self.state.join("status"), b"")
+    }
+
+    /// The same for package lists.
+    fn prepare_lists(&self, suite: &str, architecture: Architecture) -> Result<Vec<Source>, Error> {
         let sources = self.sources(suite)?;
         let name = architecture.name();
         let configuration =
             format!("{CONFIGURATION}APT::Architecture \"{name}\";\nAPT::Architectures:: \"{name}\";\n");
-        cache::write(&self.state.join("apt.conf"), configuration.as_bytes())?;
-        cache::write(&self.state.join("status"), b"")?;
+        self.prepare(&configuration)?;
         cache::write(&self.state.join("keyring.gpg"), ARCHIVE_KEYRING)?;
         let text = sources::configuration(&sources, name);
         cache::write(&self.state.join("sources/debian.sources"), text.as_bytes())?;
@@ -144,7 +149,7 @@ impl Archive for AptGet {
     }
 
     fn update(&self, suite: &str, architecture: Architecture, watch: Watch<'_>) -> Result<String, Error> {
-        let sources = self.prepare(suite, architecture)?;
+        let sources = self.prepare_lists(suite, architecture)?;
         let _task = watch.report.task(&format!("package lists of {suite}"), None);
         let update = self.tool(&self.program, ["update".into()]);
         let explain = |stopped| update_error(stopped, suite, &sources, &self.state);
@@ -185,7 +190,10 @@ impl Archive for AptGet {
             done = now.max(done);
         };
         let mirror = sources.first().map_or("", |source| &source.uri);
-        let helper = self.tool(&self.helper, arguments);
+        // Lists may never have been got here: the lock of a bento says all. Beside them, for they may be now.
+        let fetching = Self { state: self.state.join("fetching"), ..self.clone() };
+        fetching.prepare(CONFIGURATION)?;
+        let helper = fetching.tool(&self.helper, arguments);
         let explain = |stopped| download_error(stopped, mirror, packages, directory);
         helper.run(watch.interrupt, &mut look).map_err(explain)?;
         look();

@@ -276,6 +276,10 @@ mod tests {
         assert_eq!(read_docker(&path, Some(&name), &platform).unwrap().digest(), image().digest());
         assert!(read_docker(&path, Some(&"other".parse().unwrap()), &platform).is_err());
         assert!(read_docker(&path, None, &Platform::linux("arm64")).is_err());
+        let absent = directory.path().join("absent.tar");
+        for error in [read_oci(&absent, None, &platform).err(), read_docker(&absent, None, &platform).err()] {
+            assert_eq!(error.unwrap().to_string(), format!("`{}` does not exist", absent.display()));
+        }
     }
 
     #[test]

@@ -98,6 +98,12 @@ pub enum TransportError {
         /// The directory.
         path: PathBuf,
     },
+    /// There is nothing at the place where an image should be.
+    #[error("`{path}` does not exist")]
+    NoSuchPath {
+        /// The directory or file.
+        path: PathBuf,
+    },
     /// There is no such image in the place.
     #[error("there is no image {} in `{place}`", .name.as_ref().map_or_else(|| "to choose".to_owned(), |name| format!("`{name}`")))]
     NotFound {

@@ -44,6 +44,9 @@ pub(crate) enum Members {
 impl Members {
     /// Lists the regular files of an uncompressed tar without reading their contents.
     pub(crate) fn of_archive(path: &Path) -> Result<Self, TransportError> {
+        if !path.exists() {
+            return Err(TransportError::NoSuchPath { path: path.to_owned() });
+        }
         let explain = |source| TransportError::NotAnArchive { path: path.to_owned(), source };
         // Looked at first: opening a pipe would wait for somebody to write to it.
         let metadata = path.metadata().map_err(explain)?;
@@ -79,6 +82,16 @@ impl Members {
             Self::Directory(path) => FileBlob::whole(path.join(name)).ok(),
             Self::Archive { files, .. } => files.get(name).cloned(),
         }
+    }
+
+    /// Names the path that is missing where a directory, or the member that makes it a layout, is not there.
+    fn check_is_there(&self, name: &str) -> Result<(), TransportError> {
+        let Self::Directory(path) = self else { return Ok(()) };
+        let paths = [path.clone(), path.join(name)];
+        paths
+            .into_iter()
+            .find(|path| !path.exists())
+            .map_or(Ok(()), |path| Err(TransportError::NoSuchPath { path }))
     }
 
     /// The bytes of a member that is a document.
@@ -135,6 +148,7 @@ pub(crate) fn read_layout(
     platform: &Platform,
 ) -> Result<Image, TransportError> {
     let subject = members.subject();
+    members.check_is_there("index.json")?;
     let index: ImageIndex = manifest::parse(&subject, "image index", &members.document("index.json")?)?;
     let chosen = choose_entry(&subject, &index, name, platform)?;
     let digest = resolve(members, chosen, platform)?;

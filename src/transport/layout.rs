@@ -270,6 +270,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_there_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("absent");
+        for (path, named) in
+            [(missing.as_path(), missing.clone()), (directory.path(), directory.path().join("index.json"))]
+        {
+            let error = read(path, None, &Platform::linux("amd64")).unwrap_err();
+            assert_eq!(error.to_string(), format!("`{}` does not exist", named.display()));
+        }
+    }
+
+    #[test]
     fn a_failure_leaves_no_layout() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("layout");

@@ -654,6 +654,23 @@ fn a_changed_package_list_is_refused() {
 }
 
 #[test]
+fn a_locked_package_that_is_gone_is_named_with_its_version() {
+    let (context, key) = (Context::new(), key());
+    let mut site = site(&key, &application());
+    let server = Server::start(site.clone());
+    let lock = context.resolve(&["app"], &context.mirror(&server, &key)).unwrap();
+    site.0.retain(|path, _| !path.starts_with("pool/lib-a_"));
+    let server = Server::start(site);
+    let mirror = context.mirror(&server, &key);
+    let error = context.cache().fetch(&lock, &mirror, context.watch()).unwrap_err();
+    let expected = format!("the archive at `{}` has no longer `lib-a` 1.2+b1", server.url());
+    assert_eq!(error.to_string(), expected);
+    assert!(!error.is_transient());
+    let is_package = |name: &String| Path::new(name).extension().is_some_and(|extension| extension == "deb");
+    assert!(!context.cached().iter().any(is_package), "{:?}", context.cached());
+}
+
+#[test]
 fn an_interrupt_stops_everything_and_leaves_nothing() {
     let (context, key) = (Context::new(), key());
     let server = Server::start(site(&key, &application()));

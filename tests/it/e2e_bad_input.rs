@@ -531,7 +531,6 @@ fn a_base_that_is_no_archive_is_named() {
         ("empty.tar", "it is not a tar"),
         ("image.tar.gz", "it is compressed"),
         ("folder", "it is not a file"),
-        ("gone.tar", "No such file"),
     ] {
         for scheme in ["docker-archive", "oci-archive"] {
             let base = format!("{scheme}:{file}");
@@ -575,5 +574,74 @@ fn a_full_disk_is_named_and_leaves_no_half_an_archive() {
         assert!(!output.stdout.contains("Successfully"), "{}", output.stdout);
         let left = fs::read_to_string(context.work().join("left")).expect("the script wrote it");
         assert_eq!(left.trim(), "", "{destination}");
+    }
+}
+
+/// Runs ekiben where `small`, in the working directory, is a disk of 8 MB.
+fn on_a_small_disk(context: &TestContext, script: &str) -> Command {
+    fs::create_dir(context.work().join("small")).expect("the directory is there");
+    let script = format!("mount -t tmpfs -o size=8m tmpfs small; {script}");
+    let unshare = context.command(&peers::system("unshare"));
+    unshare.args(["--map-root-user", "--mount", "sh", "-c", &script])
+}
+
+#[test]
+fn a_disk_that_debian_packages_fill_is_no_matter_of_the_network() {
+    let with_own_bento = || {
+        let context = TestContext::with_shared_cache();
+        let _built = build(&context, "service: service:Plain\nname: plain\n", SERVICE)
+            .arg("--version")
+            .arg("v1")
+            .run();
+        context
+    };
+    for script in ["ekiben build . --version v2", "ekiben containerize plain:v1 --to oci:layout"] {
+        let context = with_own_bento();
+        let small = context.work().join("small");
+        let command = on_a_small_disk(&context, script).env("EKIBEN_CACHE_DIR", &small);
+        let command = command.stderr("No space left on device").stderr("hint: make room on the disk");
+        let output = command.stderr("work/small/").status(SURROUNDINGS).run();
+        assert!(!output.stdout.contains("Successfully"), "{script}: {}", output.stdout);
+    }
+}
+
+#[test]
+fn a_build_without_a_network_says_that_the_base_is_not_locked() {
+    let context = TestContext::new();
+    let bentofile = "service: service:Plain\nname: plain\npython:\n  lock_packages: false\n";
+    fs::write(context.work().join("bentofile.yaml"), bentofile).expect("the directory is there");
+    fs::write(context.work().join("service.py"), SERVICE).expect("the directory is there");
+    let unshare = context.command(&peers::system("unshare"));
+    let command = unshare.args([
+        "--map-root-user",
+        "--net",
+        "ekiben",
+        "build",
+        ".",
+        "--version",
+        "v1",
+        "--platform",
+        "linux/arm64",
+    ]);
+    let command = command.stderr("the base `debian:bookworm` is not locked: cannot reach `http");
+    let output = command.stderr("`containerize` will take the packages that it finds then").run();
+    assert!(output.stdout.contains("Successfully built"), "{}", output.stdout);
+    let lock = fs::read_to_string(context.bentoml_home().join("bentos/plain/v1/env/lock.json"));
+    assert_eq!(lock.expect("every bento has one"), r#"{"format":1,"platform":"linux/arm64"}"#);
+}
+
+#[test]
+fn a_base_that_is_not_there_is_named_as_a_path() {
+    let context = TestContext::with_shared_cache();
+    let _built =
+        build(&context, "service: service:Plain\nname: plain\n", SERVICE).arg("--version").arg("v1").run();
+    for (base, path) in [
+        ("oci:absent", "`absent`"),
+        ("oci-archive:absent.tar", "`absent.tar`"),
+        ("docker-archive:absent.tar", "`absent.tar`"),
+        ("oci:.", "`./index.json`"),
+    ] {
+        let command = context.ekiben(["containerize", "plain:v1", "--base", base, "--to", "oci:layout"]);
+        assert_refused(&context, command, INPUT, &[&format!("{path} does not exist"), "check the path"]);
     }
 }

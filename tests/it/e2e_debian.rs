@@ -158,6 +158,7 @@ fn apt_does_not_accept_what_a_stranger_signed() {
     let mut site = Site::default();
     site.publish(&Publication::new("bookworm", &key), &[Deb::new("app", "1").file("./etc/app", "x")]);
     let site = Site(site.0.into_iter().map(|(path, bytes)| (format!("debian/{path}"), bytes)).collect());
+    let mut later = site.clone();
     let server = Server::start(site);
     let interrupt = Interrupt::default();
     let watch = Watch { report: &Silent, interrupt: &interrupt };
@@ -179,4 +180,14 @@ fn apt_does_not_accept_what_a_stranger_signed() {
     let lock = resolve(&request, Freshness::Known, &apt, &cache, watch).unwrap();
     let packages = cache.fetch(&lock, &apt, watch).unwrap();
     assert_eq!(packages.len(), 1);
+
+    // The lock outlives what it names.
+    later.0.retain(|path, _| !path.contains("/pool/"));
+    let server = Server::start(later);
+    fs::write(configuration.join("sources.list"), format!("deb {}/debian bookworm main\n", server.url()))
+        .unwrap();
+    let apt = AptGet { state: directory.path().join("new"), ..apt };
+    let error = Cache::new(directory.path().join("other")).fetch(&lock, &apt, watch).unwrap_err();
+    let expected = format!("the archive at `{}/debian` has no longer `app` 1", server.url());
+    assert_eq!(error.to_string(), expected);
 }

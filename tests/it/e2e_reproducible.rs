@@ -88,8 +88,26 @@ fn the_lock_in_the_bento_decides_and_not_what_a_machine_found_before() {
     spoil_locks(&there.own_cache());
     assert_eq!(image(&there).digest, first.digest);
 
-    // A bento of the original tool has no lock: there the machine's own decides.
+    // Packages that the archive had at another time, until those of today are asked for.
     let lock = there.bentoml_home().join("bentos/small/v1/env/lock.json");
+    let mut document: Value = serde_json::from_slice(&fs::read(&lock).unwrap()).unwrap();
+    let packages = document["base"]["lock"]["packages"].as_array_mut().unwrap();
+    packages.retain(|package| package["name"] != "netbase");
+    fs::write(&lock, document.to_string()).unwrap();
+    let older = image(&there);
+    assert_ne!(older.layers[0].1, first.layers[0].1);
+    let refreshed = ["containerize", "small:v1", "--to", "oci:layout", "--refresh"];
+    assert_ne!(Written::by(there.ekiben(refreshed)).layers[0].1, older.layers[0].1);
+    assert_eq!(image(&there).digest, older.digest);
+    // Packages of a request that this version does not make.
+    document["base"]["request"] = format!("sha256:{}", "0".repeat(64)).into();
+    fs::write(&lock, document.to_string()).unwrap();
+    let other = there.ekiben(["containerize", "small:v1", "--to", "oci:layout"]);
+    let other = Written::by(other.stderr("build the bento again to lock these"));
+    assert_ne!(other.layers[0].1, older.layers[0].1);
+    spoil_locks(&there.own_cache());
+
+    // A bento of the original tool has no lock: there the machine's own decides.
     fs::remove_file(&lock).unwrap();
     assert_ne!(image(&there).layers[0].1, first.layers[0].1);
     // The platform that the bento was built for is the one of its images.
