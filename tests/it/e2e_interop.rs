@@ -73,3 +73,35 @@ fn ekiben_containerizes_a_bento_of_upstream() {
     assert!(Written::by(context.ekiben(["containerize", &tag, "--to", &to])).digest.starts_with("sha256:"));
     context.verify_image(&archive);
 }
+
+#[test]
+fn each_deletes_what_the_other_made() {
+    let context = TestContext::with_shared_cache();
+    let ours = context.build_iris();
+    let our_model_in_use = format!("Model {ours} is being used by the following bentos and can't be deleted");
+    let refused = context.bentoml(["models", "delete", &ours, "-y"]).status(1);
+    let _output = refused.stderr(&our_model_in_use).run();
+    let deleted = context.bentoml(["delete", IRIS, "-y"]).any_stderr().run();
+    assert!(deleted.stdout.contains("deleted."), "{}", deleted.stdout);
+    let deleted = context.bentoml(["models", "delete", &ours, "-y"]).any_stderr().run();
+    assert!(deleted.stdout.contains("deleted."), "{}", deleted.stdout);
+    assert_eq!(context.ekiben(["list", "-o", "json"]).run().stdout, "[]\n");
+    assert_eq!(context.ekiben(["models", "list", "-o", "json"]).run().stdout, "[]\n");
+
+    let model = context.train_iris_upstream();
+    let bento = context.build_iris_upstream();
+    let in_use = format!("Model {model} is being used by the following bentos and can't be deleted");
+    let _output = context.ekiben(["models", "delete", &model, "-y"]).status(1).stderr(&in_use).run();
+    assert_eq!(
+        context.ekiben(["delete", &bento, "-y"]).run().stdout,
+        format!("Bento(tag=\"{bento}\") deleted.\n")
+    );
+    assert_eq!(
+        context.ekiben(["models", "delete", &model, "-y"]).run().stdout,
+        format!("Model(tag=\"{model}\") deleted.\n")
+    );
+    for list in [&["list", "-o", "json"][..], &["models", "list", "-o", "json"]] {
+        let listed = context.bentoml(list.iter().copied()).any_stderr().run();
+        assert_eq!(listed.json(), serde_json::json!([]));
+    }
+}
