@@ -1,11 +1,12 @@
 //! From the store to a registry.
 
+use std::fs::File;
 use std::io::{BufWriter, Write as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
 use super::{ArtifactsError, Places};
 use crate::archive::{self, ArchiveError, Contents, Format, LargeFile};
@@ -27,6 +28,8 @@ use crate::transport::registry::Parcel;
 const LEAST_LARGE: u64 = 1 << 20;
 /// Most blobs of files: a manifest with their descriptions stays well below the 4 MiB that registries take.
 const MOST_LARGE: usize = 2000;
+/// Where the tar of everything else is while it is sent.
+const SMALL_FILES: &str = "files.tar";
 /// Ends of file names that tell the form of weights.
 const FORMATS: [&str; 10] = ["safetensors", "gguf", "ggml", "onnx", "pt", "pth", "h5", "keras", "ubj", "cbm"];
 
@@ -60,11 +63,9 @@ pub fn push<I: Packable>(
         created: item.creation_time().to_string(),
         format: format_of(&large),
     };
-    // Removed when it has been sent.
-    let scratch = places.home.scratch();
-    let tar =
-        NamedTempFile::with_prefix_in("ekiben-push-", &scratch).map_err(FsError::of("write in", &scratch))?;
-    let mut layers = vec![small_files::<I>(&tag, &contents, &tar, activity)?];
+    // Goes when everything has been sent; swept by the next writer when we are killed before.
+    let staging = I::store(places.home).stage("push")?;
+    let mut layers = vec![small_files::<I>(&tag, &contents, staging.path().join(SMALL_FILES), activity)?];
     for file in large {
         layers.push(large_file(file, places.cache, activity)?);
     }
@@ -84,7 +85,7 @@ fn format_of(large: &[LargeFile]) -> Option<String> {
 fn small_files<I: Item>(
     tag: &Tag,
     contents: &Contents,
-    tar: &NamedTempFile,
+    path: PathBuf,
     activity: &Activity,
 ) -> Result<ArtifactLayer, ArtifactsError> {
     let explain = |source| match source {
@@ -92,7 +93,8 @@ fn small_files<I: Item>(
         source => ArtifactsError::Pack { tag: tag.clone(), source },
     };
     let written = |error| explain(ArchiveError::Sink(error));
-    let hasher = Hasher::new(BufWriter::new(tar.as_file()));
+    let file = File::create(&path).map_err(FsError::of("write", &path))?;
+    let hasher = Hasher::new(BufWriter::new(file));
     let mut hasher =
         archive::write(contents, Format::Tar, hasher, &Silent, &activity.interrupt).map_err(explain)?;
     hasher.flush().map_err(written)?;
@@ -101,7 +103,7 @@ fn small_files<I: Item>(
         Kind::Model => Purpose::WeightConfig,
         Kind::Bento => Purpose::Code,
     };
-    let blob = Arc::new(FileBlob { path: tar.path().to_owned(), start: 0, size });
+    let blob = Arc::new(FileBlob { path, start: 0, size });
     Ok(ArtifactLayer { purpose, part: Part::Tar(Compression::None), digest, size, blob })
 }
 
