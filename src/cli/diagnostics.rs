@@ -117,6 +117,19 @@ pub(super) fn text(error: &(dyn Error + 'static), diagnosis: &Diagnosis) -> Stri
     text
 }
 
+/// The text of an error on one line, with its causes and without a hint: for what is only warned of.
+pub(super) fn line(error: &(dyn Error + 'static)) -> String {
+    let mut line = String::new();
+    for message in chain(error).map(ToString::to_string) {
+        if line.is_empty() {
+            line = message;
+        } else if !line.ends_with(&message) {
+            line = format!("{line}: {message}");
+        }
+    }
+    line.replace('\n', " ")
+}
+
 /// An error and its causes, those inside of I/O errors included: these name only the causes of what they carry.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| cause(*error))
@@ -354,7 +367,10 @@ fn artifacts(error: &ArtifactsError) -> Option<Diagnosis> {
         E::Taken { .. } => input("do not trust whoever made it; nothing of it was kept"),
         E::NoRoom { .. } => surroundings("make room, or set `BENTOML_HOME` to a directory on another disk"),
         E::File(_) => file_system(error),
-        _ => return None,
+        E::Transport(error) => return transport(error),
+        E::Archives(error) => archives(error),
+        E::Store(error) => store(error),
+        E::Name { .. } | E::Digest(_) | E::Interrupted(_) => return None,
     })
 }
 

@@ -20,6 +20,7 @@ use crate::support::command::Command;
 use crate::support::context::TestContext;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::peers;
+use crate::support::web::free_port;
 
 const MODEL_YAML: &str = "name: m\nversion: v1\nmodule: ''\nlabels: {}\noptions: {}\nmetadata: {}\ncontext:\n  \
                           framework_name: ''\n  framework_versions: {}\nsignatures: {}\napi_version: v1\n\
@@ -244,6 +245,11 @@ fn artifacts_that_are_no_good_leave_nothing() {
     }
     assert_eq!(context.ekiben(["models", "list", "-o", "json"]).run().stdout, "[]\n");
     assert!(fs::read_dir(&outside).unwrap().next().is_none());
+    let nobody = format!("docker://127.0.0.1:{}/m:1", free_port());
+    let unreachable = context.ekiben(["models", "pull", &nobody]).status(3);
+    let _output = unreachable.stderr("cannot reach registry").stderr("hint: ").run();
+    let absent = context.ekiben(["models", "push", "absent", &nobody]).status(1);
+    let _output = absent.stderr("hint: run `ekiben models list`").run();
     let image = format!("docker://{}/bad/none:1", registry.host());
     let _output = context.ekiben(["models", "pull", &image]).status(1).stderr("bad/none").run();
     let other = context.ekiben(["models", "pull", "s3://somewhere"]).status(2);
@@ -298,4 +304,21 @@ fn gc_deletes_what_is_old_and_unused() {
     let output = gc(&["--keep", "0", "-y"]).any_stderr().run();
     assert_eq!(output.stdout, "Nothing to delete.\n");
     assert!(output.stderr.contains("bento.yaml"), "{}", output.stderr);
+}
+
+#[test]
+fn a_list_says_why_an_item_cannot_be_read() {
+    let context = TestContext::new();
+    let models = context.bentoml_home().join("models");
+    for (name, bytes) in [("bytes", &b"\xff\xfe"[..]), ("syntax", b"a: [1"), ("cycle", b"a: &a [*a]\n")] {
+        fs::create_dir_all(models.join(name).join("v1")).unwrap();
+        fs::write(models.join(name).join("v1/model.yaml"), bytes).unwrap();
+    }
+    let listed = context.ekiben(["models", "list", "-o", "json"]).any_stderr().run();
+    assert_eq!(listed.stdout, "[]\n");
+    for line in listed.stderr.lines() {
+        let (path, reason) = line.split_once("model.yaml`: ").unwrap_or_else(|| panic!("no reason: {line}"));
+        assert!(path.starts_with("WARNING: cannot ") && !reason.is_empty(), "{line}");
+    }
+    assert_eq!(listed.stderr.lines().count(), 3);
 }

@@ -20,9 +20,7 @@ pub(super) fn list(args: &ListArgs, environment: Environment) -> Result<ExitCode
     let filter = args.name.as_deref().map(|name| items::query(name, printer)).transpose()?;
     let home = Home::open(&context.home)?;
     let listing = home.bentos().list(filter.as_ref())?;
-    for broken in &listing.broken {
-        printer.warn(&broken.to_string());
-    }
+    items::warn_of(&listing.broken, printer);
     let rows: Vec<_> = parallel::map(&listing.items, |bento| row(bento, &home, printer));
     printer.data(&items::list(&rows, &TITLES, args.output));
     Ok(ExitCode::SUCCESS)

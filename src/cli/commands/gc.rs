@@ -10,7 +10,7 @@ use super::super::progress::human_size;
 use super::super::{CommandError, Session};
 use super::archives::shown;
 use super::delete::Answers;
-use super::document;
+use super::{document, items};
 use crate::env::Environment;
 use crate::ops::gc::{self, Garbage, GcSettings};
 use crate::ops::models;
@@ -42,9 +42,7 @@ pub(super) fn run(args: &GcArgs, environment: Environment) -> Result<ExitCode, C
     let Session { context, printer } = Session::new(args.common, !is_text, environment)?;
     let home = Home::open(&context.home)?;
     let plan = gc::plan(&settings, &home, context.now()?)?;
-    for broken in &plan.broken {
-        printer.warn(&broken.to_string());
-    }
+    items::warn_of(&plan.broken, printer);
     let mut answers = Answers::default();
     let mut outcomes = Vec::new();
     for garbage in plan.garbage {

@@ -4,9 +4,10 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value as Json, json};
 
 use super::super::args::{GetOutput, ListOutput};
+use super::super::diagnostics;
 use super::super::printer::Printer;
 use super::document;
-use crate::store::CreationTime;
+use crate::store::{self, CreationTime};
 use crate::tag::{self, TagQuery, lowercase_warning};
 use crate::yaml::Value;
 
@@ -32,6 +33,13 @@ impl Row {
     fn object(&self) -> Json {
         let members = self.cells.iter().map(|(_, key, cell)| ((*key).to_owned(), json!(cell)));
         Json::Object(members.collect::<Map<_, _>>())
+    }
+}
+
+/// Names the items that cannot be read, each with the reason.
+pub(super) fn warn_of(broken: &[store::Error], printer: Printer) {
+    for error in broken {
+        printer.warn(&diagnostics::line(error));
     }
 }
 

@@ -52,9 +52,7 @@ pub(super) fn list(args: &ListArgs, environment: Environment) -> Result<ExitCode
         Session::new(args.common, args.output != ListOutput::Table, environment)?;
     let filter = args.name.as_deref().map(|name| items::query(name, printer)).transpose()?;
     let listing = Home::open(&context.home)?.models().list(filter.as_ref())?;
-    for broken in &listing.broken {
-        printer.warn(&broken.to_string());
-    }
+    items::warn_of(&listing.broken, printer);
     let rows: Vec<_> = parallel::map(&listing.items, row);
     printer.data(&items::list(&rows, &TITLES, args.output));
     Ok(ExitCode::SUCCESS)
