@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+/// Most rounds of expansion: variables that name each other would go on for ever.
+const MAX_EXPANSIONS: usize = 8;
+
 /// The environment variables a run was started with.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
@@ -37,6 +40,19 @@ impl Environment {
             .is_some_and(|value| ["1", "true", "yes", "on"].iter().any(|yes| value.eq_ignore_ascii_case(yes)))
     }
 
+    /// A text with `~` at its beginning and variables expanded, until nothing is left to expand.
+    pub fn expand(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for _ in 0..MAX_EXPANSIONS {
+            let next = expand_once(&text, self);
+            if next == text {
+                break;
+            }
+            text = next;
+        }
+        text
+    }
+
     /// Sets a variable in this value; the process's own environment is not touched.
     pub fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
         self.variables.insert(name.into(), value.into());
@@ -54,6 +70,34 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
     }
 }
 
+/// Replaces a leading `~`, and every `$NAME` and `${NAME}` that is set.
+fn expand_once(text: &str, environment: &Environment) -> String {
+    let home = environment.text("HOME").filter(|_| text == "~" || text.starts_with("~/"));
+    let text = home.map_or_else(|| text.to_owned(), |home| format!("{home}{}", &text[1..]));
+    let mut expanded = String::new();
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        let braced = after.strip_prefix('{').and_then(|inner| inner.split_once('}'));
+        let (name, end) = braced.map_or_else(
+            || {
+                let end = after.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+                let end = end.unwrap_or(after.len());
+                (&after[..end], end)
+            },
+            |(name, _)| (name, name.len() + 2),
+        );
+        if let Some(value) = environment.text(name) {
+            expanded.push_str(value);
+        } else {
+            expanded.push('$');
+            expanded.push_str(&after[..end]);
+        }
+        rest = &after[end..];
+    }
+    expanded + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +110,20 @@ mod tests {
         assert!(environment.is_on("A"));
         assert!(!environment.is_on("B"));
         assert_eq!(environment.path("A"), Some(PathBuf::from("True")));
+    }
+
+    #[test]
+    fn homes_are_expanded_until_stable() {
+        let environment: Environment =
+            [("HOME", "/home/me"), ("STORE", "~/${NAME}"), ("NAME", "models")].into_iter().collect();
+        for (text, path) in [
+            ("/x", "/x"),
+            ("$STORE", "/home/me/models"),
+            ("~", "/home/me"),
+            ("~you", "~you"),
+            ("/a/$NAME/b/$UNSET", "/a/models/b/$UNSET"),
+        ] {
+            assert_eq!(environment.expand(text), path);
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Writing files so that nobody ever sees half of one.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::{NamedTempFile, TempDir};
 use thiserror::Error;
@@ -12,6 +13,9 @@ const STAGING_PREFIX: &str = ".ekiben-staging-";
 
 /// Ending of the files whose lock says that somebody works in the directory beside.
 const LOCK_SUFFIX: &str = ".lock";
+
+/// Pause between two looks whether another process has given up a lock.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// The file system refused something.
 #[derive(Debug, Error)]
@@ -224,6 +228,22 @@ pub fn lock(path: &Path) -> Result<File, FsError> {
     let file = file.map_err(FsError::of("open", path))?;
     file.lock().map_err(FsError::of("lock", path))?;
     Ok(file)
+}
+
+/// The same without blocking the thread, so that the wait can be given up; members of the file's group may take the lock
+/// too.
+pub async fn lock_when_free(path: &Path) -> Result<File, FsError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    create_dir_all(parent_of(path))?;
+    let file = File::options().create(true).truncate(false).write(true).mode(0o664).open(path);
+    let file = file.map_err(FsError::of("open", path))?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
+            Err(TryLockError::Error(source)) => return Err(FsError::of("lock", path)(source)),
+        }
+    }
 }
 
 /// The directory that a path is in: the working directory for a bare name.

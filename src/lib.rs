@@ -15,6 +15,7 @@ pub mod engine;
 pub mod env;
 pub mod fs;
 pub mod http;
+pub mod hub;
 pub mod oci;
 pub mod ops;
 pub mod pack;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The longest name or version.
-const MAX_LENGTH: usize = 63;
+pub const MAX_LENGTH: usize = 63;
 
 /// The version that means "the newest one".
 pub const LATEST: &str = "latest";

@@ -192,6 +192,9 @@ pub(super) struct ContainerizeArgs {
     /// Accepted for scripts written for the original tool; ekiben needs no root
     #[arg(long, hide = true)]
     pub(super) run_as_root: bool,
+    /// Makes the layers of Hugging Face models from their files, and compares them with what the lock says
+    #[arg(long)]
+    pub(super) verify: bool,
     /// Looks for newer base packages and images instead of taking those found before
     #[arg(long, visible_alias = "pull", action = ArgAction::SetTrue)]
     pub(super) refresh: bool,

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
+mod hub;
+
 use super::commands::{DeleteError, ForcedRegistry, LoginError, NoCriterion, NotARegistry, UsageError};
 use crate::archive::{ArchiveError, Fault};
 use crate::bentofile;
@@ -264,6 +266,9 @@ fn build(error: &BuildError) -> Option<Diagnosis> {
             "run `ekiben models list` to see what is stored; save it from Python, or with `ekiben models create {} --from DIR`",
             if query.wants_latest() { query.name().to_owned() } else { query.to_string() }
         )),
+        BuildError::HubModel { source, .. } => hub::hub(source),
+        BuildError::HubAccess { source, .. } => hub::access(source),
+        BuildError::ModelLock(_) => input("write it anew with `ekiben lock`"),
         BuildError::Python(error) | BuildError::Requirements(error) => python(error),
         BuildError::ArgumentFile { .. } => {
             input("name a YAML file with a map of arguments with `--arg-file PATH`")
@@ -488,8 +493,13 @@ fn containerize(error: &ContainerizeError) -> Option<Diagnosis> {
         ContainerizeError::OldBento { .. } => {
             input("write the service as a class with `@bentoml.service`, and build it again")
         }
-        ContainerizeError::ModelRegistry { .. } => input(
-            "keep the model in the model store with `ekiben models create`, and declare it as `BentoModel`",
+        ContainerizeError::Entry(_) => input("build the bento again with this version of ekiben"),
+        ContainerizeError::Hub(error) => hub::access(error),
+        ContainerizeError::HubModel { source, .. } | ContainerizeError::HubContents { source, .. } => {
+            hub::hub(source)
+        }
+        ContainerizeError::OtherBytes { .. } => input(
+            "lock the models again with `ekiben lock` where their files can be downloaded, and build the bento again",
         ),
         ContainerizeError::Lock(_) => {
             input("build the bento again: its lock is damaged, or of another version of ekiben")

@@ -1,9 +1,8 @@
 //! What is remembered of a transfer, so that it can be continued.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,9 +13,6 @@ use super::tarball::Tarball;
 use crate::fs::FsError;
 use crate::oci::digest::Digest;
 use crate::oci::json::canonical;
-
-/// Pause between two looks whether another process is done with the same transfer.
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// An upload in parts.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -70,18 +66,7 @@ impl Place {
 
 /// Waits until nobody else in this home has the name.
 pub(super) async fn lock(scratch: &Path, name: &str) -> Result<File, CloudError> {
-    let directory = scratch.join("locks");
-    crate::fs::create_dir_all(&directory)?;
-    let path = directory.join(format!("{name}.lock"));
-    let file = File::options().create(true).append(true).open(&path).map_err(FsError::of("open", &path))?;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            // Not waited for in the kernel, where nobody could ask to stop.
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
-            Err(TryLockError::Error(source)) => return Err(FsError::of("lock", &path)(source).into()),
-        }
-    }
+    Ok(crate::fs::lock_when_free(&scratch.join("locks").join(format!("{name}.lock"))).await?)
 }
 
 /// Replaces a file that is locked, in one step. What a killed process left of this is taken by the next one; what the

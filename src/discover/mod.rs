@@ -29,7 +29,7 @@ pub use api::Api;
 pub use error::{Error, Place, Reason, Subject, Unresolved};
 pub use loads::LateLoad;
 pub use openapi::openapi;
-pub use service::{Dependency, ModelReference, ModelSource, Service};
+pub use service::{Dependency, HubSource, ModelReference, ModelSource, Service};
 
 /// The file in which a service is looked for when nothing is said.
 const DEFAULT_FILE: &str = "service.py";

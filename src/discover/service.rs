@@ -70,18 +70,22 @@ pub enum ModelSource {
         tag: String,
     },
     /// `HuggingFaceModel(…)`: a repository of the hub.
-    Hub {
-        /// The repository.
-        id: String,
-        /// A branch, tag or commit.
-        revision: String,
-        /// The hub.
-        endpoint: Option<String>,
-        /// Patterns of files to take.
-        include: Option<Vec<String>>,
-        /// Patterns of files to leave out.
-        exclude: Option<Vec<String>>,
-    },
+    Hub(HubSource),
+}
+
+/// A repository of the hub as it is declared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubSource {
+    /// The repository.
+    pub id: String,
+    /// A branch, tag or commit.
+    pub revision: String,
+    /// The hub.
+    pub endpoint: Option<String>,
+    /// Patterns of files to take.
+    pub include: Option<Vec<String>>,
+    /// Patterns of files to leave out.
+    pub exclude: Option<Vec<String>>,
 }
 
 /// Something that a service calls.
@@ -341,7 +345,7 @@ impl<'p> Declared<'_, 'p> {
         self.service.models.push(ModelReference {
             attribute: self.attribute.to_owned(),
             place: scope.module.place(call),
-            model: ModelSource::Hub { id, revision, endpoint, include, exclude },
+            model: ModelSource::Hub(HubSource { id, revision, endpoint, include, exclude }),
         });
     }
 

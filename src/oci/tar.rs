@@ -57,6 +57,17 @@ impl VirtualTar {
     }
 }
 
+impl VirtualTar {
+    /// What stands before and after the one content that is not in memory; `None` where there is none, or several.
+    pub fn around(&self) -> Option<(Bytes, Bytes)> {
+        let parts: Vec<&Part> = self.segments.iter().map(|segment| &segment.part).collect();
+        match parts[..] {
+            [Part::Inline(before), Part::Blob(_), Part::Inline(after)] => Some((before.clone(), after.clone())),
+            _ => None,
+        }
+    }
+}
+
 impl Blob for VirtualTar {
     fn size(&self) -> u64 {
         self.size

@@ -2,6 +2,7 @@
 
 mod base;
 mod error;
+mod hub;
 mod image;
 mod image_limits;
 mod pin;
@@ -15,16 +16,20 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::runtime::Runtime;
 
 pub use self::error::BuildError;
+use self::hub::HubPins;
 use self::pin::Pinned;
 use self::requirements::PythonPackages;
 use super::Context;
+use super::hub::HubAccessError;
 use super::image_lock::ImageLock;
 use crate::bentofile::{self, Bentofile, Loaded, Selection, Selector};
 use crate::build_time::item_time;
 use crate::debian::{self, Archive};
-use crate::discover::{self, Discovery, LateLoad};
+use crate::discover::{self, Discovery, LateLoad, ModelReference};
+use crate::hub::{Hub, Wanted};
 use crate::pydeps::Host;
 use crate::report::{Interrupt, Report};
 use crate::store::{
@@ -72,6 +77,10 @@ pub struct Surroundings<'a> {
     pub debian_archive: Box<dyn Archive>,
     /// What is known of them.
     pub debian_cache: debian::Cache,
+    /// Makes the way to the Hugging Face Hub.
+    pub hub: Box<dyn Fn() -> Result<Hub, HubAccessError> + 'a>,
+    /// Runs what is asynchronous.
+    pub runtime: &'a Runtime,
     /// The time that the bento bears.
     pub now: Timestamp,
     /// Who is told what happens.
@@ -91,6 +100,8 @@ impl<'a> Surroundings<'a> {
             python: context.python_host(),
             debian_archive: context.debian_archive()?,
             debian_cache: context.debian_cache(),
+            hub: Box::new(|| context.hub()),
+            runtime: &context.runtime,
             now: item_time(context.environment.text("SOURCE_DATE_EPOCH"))?,
             report: context.report.as_ref(),
             interrupt: &context.interrupt,
@@ -136,7 +147,8 @@ pub fn build(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Out
     let bentofile = loaded.bentofile;
     let discovery = discover(&bentofile, settings, surroundings)?;
     refuse_unsupported(&bentofile, &discovery)?;
-    let pinned = pin::pin(&bentofile, &discovery, &surroundings.home)?;
+    let mut hub = HubPins::new(settings, surroundings)?;
+    let pinned = pin::pin(&bentofile, &discovery, &surroundings.home, &mut hub)?;
     warnings.extend(
         [&settings.name, &settings.version].into_iter().flatten().filter_map(|text| lowercase_warning(text)),
     );
@@ -151,6 +163,7 @@ pub fn build(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Out
     surroundings.interrupt.check()?;
     let (image_lock, warning) = base::lock(&bentofile.docker, target, surroundings)?;
     warnings.extend(warning);
+    let image_lock = image_lock.with_models(hub.into_lock());
     let resolved = Resolved { bentofile, discovery, pinned, tag, packages, image_lock };
     let selection = select(&resolved.bentofile, &settings.context)?;
     check_service_is_selected(&resolved, &selection)?;
@@ -160,6 +173,18 @@ pub fn build(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<Out
         surroundings.report.warn(warning);
     }
     outcome(bento, &resolved, warnings)
+}
+
+/// What `ekiben lock` locks: the models of hubs that a project declares.
+pub(super) fn hub_models(
+    settings: &Settings,
+    surroundings: &Surroundings<'_>,
+    endpoint: &str,
+) -> Result<Vec<(ModelReference, Wanted)>, BuildError> {
+    let bentofile = load(settings)?.bentofile;
+    let discovery = discover(&bentofile, settings, surroundings)?;
+    let declared = hub::declared(&discovery, endpoint)?;
+    Ok(declared.into_iter().map(|(reference, wanted)| (reference.clone(), wanted)).collect())
 }
 
 fn load(settings: &Settings) -> Result<Loaded, BuildError> {

@@ -183,7 +183,7 @@ pub(super) fn bentoml_home(environment: &Environment) -> Result<PathBuf, Context
     let no_home = || ContextError::NoHome { purpose: "the model store", variable: "BENTOML_HOME" };
     match environment.text("BENTOML_HOME") {
         Some(home) => {
-            let path = PathBuf::from(expand(home, environment));
+            let path = PathBuf::from(environment.expand(home));
             Ok(std::path::absolute(&path).unwrap_or(path))
         }
         None => environment.path("HOME").map(|home| home.join("bentoml")).ok_or_else(no_home),
@@ -200,67 +200,9 @@ pub(super) fn cache_directory(environment: &Environment) -> Result<PathBuf, Cont
     Ok(std::path::absolute(&path).unwrap_or(path))
 }
 
-/// Most rounds of expansion: variables that name each other would go on for ever.
-const MAX_EXPANSIONS: usize = 8;
-
-fn expand(text: &str, environment: &Environment) -> String {
-    let mut text = text.to_owned();
-    for _ in 0..MAX_EXPANSIONS {
-        let next = expand_once(&text, environment);
-        if next == text {
-            break;
-        }
-        text = next;
-    }
-    text
-}
-
-/// Replaces a leading `~`, and every `$NAME` and `${NAME}` that is set.
-fn expand_once(text: &str, environment: &Environment) -> String {
-    let home = environment.text("HOME").filter(|_| text == "~" || text.starts_with("~/"));
-    let text = home.map_or_else(|| text.to_owned(), |home| format!("{home}{}", &text[1..]));
-    let mut expanded = String::new();
-    let mut rest = text.as_str();
-    while let Some((before, after)) = rest.split_once('$') {
-        expanded.push_str(before);
-        let braced = after.strip_prefix('{').and_then(|inner| inner.split_once('}'));
-        let (name, end) = braced.map_or_else(
-            || {
-                let end = after.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-                let end = end.unwrap_or(after.len());
-                (&after[..end], end)
-            },
-            |(name, _)| (name, name.len() + 2),
-        );
-        if let Some(value) = environment.text(name) {
-            expanded.push_str(value);
-        } else {
-            expanded.push('$');
-            expanded.push_str(&after[..end]);
-        }
-        rest = &after[end..];
-    }
-    expanded + rest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn homes_are_expanded_until_stable() {
-        let environment: Environment =
-            [("HOME", "/home/me"), ("STORE", "~/${NAME}"), ("NAME", "models")].into_iter().collect();
-        for (text, path) in [
-            ("/x", "/x"),
-            ("$STORE", "/home/me/models"),
-            ("~", "/home/me"),
-            ("~you", "~you"),
-            ("/a/$NAME/b/$UNSET", "/a/models/b/$UNSET"),
-        ] {
-            assert_eq!(expand(text, &environment), path);
-        }
-    }
 
     #[test]
     fn the_cache_is_where_the_variables_say() {

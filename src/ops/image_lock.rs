@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::hub::{ModelLock, SIZE_LIMIT};
 use crate::debian::{Architecture, Lock, LockError, Request};
+use crate::hub::HubError;
 use crate::oci::digest::Digest;
 use crate::oci::json;
 use crate::oci::platform::Platform;
@@ -19,8 +21,6 @@ use crate::oci::platform::Platform;
 pub(super) const IMAGE_LOCK: &str = "env/lock.json";
 /// The form of lock that this version writes and reads.
 const FORMAT: u32 = 1;
-/// Most bytes of a lock: those of ten thousand packages; a large image has four hundred.
-const SIZE_LIMIT: u64 = 4 << 20;
 
 /// What an image is made for, and the packages of its base as far as they were known when the bento was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,7 @@ pub(super) struct ImageLock {
     architecture: Architecture,
     base: Option<Answer>,
     system_packages: Option<Answer>,
+    models: ModelLock,
 }
 
 /// The packages that a request came to.
@@ -48,6 +49,8 @@ struct Document {
     base: Option<Answer>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     system_packages: Option<Answer>,
+    #[serde(default, skip_serializing_if = "ModelLock::is_empty")]
+    hub: ModelLock,
 }
 
 /// What every form of the file has.
@@ -103,6 +106,9 @@ pub enum ImageLockDefect {
         /// The lock's own platform.
         platform: String,
     },
+    /// The files of a model in it cannot be.
+    #[error(transparent)]
+    Models(#[from] HubError),
     /// A package in it is not described as packages are.
     #[error(transparent)]
     Packages(#[from] LockError),
@@ -111,7 +117,7 @@ pub enum ImageLockDefect {
 impl ImageLock {
     /// The lock of an image for this architecture, of whose base nothing is known.
     pub(super) fn new(architecture: Architecture) -> Self {
-        Self { architecture, base: None, system_packages: None }
+        Self { architecture, base: None, system_packages: None, models: ModelLock::default() }
     }
 
     /// With the packages of an assembled base.
@@ -124,6 +130,17 @@ impl ImageLock {
     pub(super) fn with_system_packages(mut self, request: &Request, lock: Lock) -> Self {
         self.system_packages = Some(Answer { request: request.digest(), lock });
         self
+    }
+
+    /// With what is known of models of the hub.
+    pub(super) fn with_models(mut self, models: ModelLock) -> Self {
+        self.models = models;
+        self
+    }
+
+    /// What is known of models of the hub.
+    pub(super) fn models(&self) -> &ModelLock {
+        &self.models
     }
 
     /// The platform that the bento was built for.
@@ -151,6 +168,7 @@ impl ImageLock {
             platform: self.platform().to_string(),
             base: self.base.clone(),
             system_packages: self.system_packages.clone(),
+            hub: self.models.clone(),
         })
     }
 
@@ -166,7 +184,7 @@ impl ImageLock {
         if format != FORMAT {
             return Err(ImageLockDefect::Format { format });
         }
-        let Document { platform, base, system_packages, .. } = serde_json::from_slice(bytes)?;
+        let Document { platform, base, system_packages, hub, .. } = serde_json::from_slice(bytes)?;
         let architecture = architecture(&platform)
             .ok_or_else(|| ImageLockDefect::Platform { platform: platform.clone() })?;
         for Answer { lock, .. } in [&base, &system_packages].into_iter().flatten() {
@@ -175,7 +193,8 @@ impl ImageLock {
                 return Err(ImageLockDefect::OtherPlatform { platform });
             }
         }
-        Ok(Self { architecture, base, system_packages })
+        hub.check()?;
+        Ok(Self { architecture, base, system_packages, models: hub })
     }
 }
 
@@ -290,7 +309,7 @@ mod tests {
                 "is not the name of a Debian suite",
             ),
             (format!("[{}", "[".repeat(100_000)), "it is not an image lock"),
-            (" ".repeat(5 << 20), "it has more than 4194304 bytes"),
+            (" ".repeat(33 << 20), "it has more than 33554432 bytes"),
         ] {
             assert_ne!(spoilt, text, "{expected}");
             let error = read(spoilt.as_bytes()).unwrap_err();

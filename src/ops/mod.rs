@@ -9,6 +9,7 @@ pub mod containerize;
 mod context;
 pub mod delete;
 pub mod gc;
+pub mod hub;
 mod image_lock;
 mod image_requirements;
 pub mod models;

@@ -45,14 +45,30 @@ pub struct Packed {
 impl<E> LayerSpec<'_, E> {
     /// The plan key: digest of the inputs, the way of storing them, the time stamp, and the packer's version.
     pub fn key(&self, time: BuildTime) -> Digest {
-        Digest::of(&canonical(&json!({
-            "inputs": self.inputs,
-            "packer": PACKER_VERSION,
-            "recipe": RECIPE,
-            "storage": self.storage,
-            "time": time.seconds(),
-        })))
+        key(&self.inputs, self.storage, time)
     }
+}
+
+/// The plan key of a layer with these inputs that is stored in this way.
+pub fn key(inputs: &serde_json::Value, storage: Storage, time: BuildTime) -> Digest {
+    Digest::of(&canonical(&json!({
+        "inputs": inputs,
+        "packer": PACKER_VERSION,
+        "recipe": RECIPE,
+        "storage": storage,
+        "time": time.seconds(),
+    })))
+}
+
+/// Digest and size of a layer that is made of its contents each time, by its plan key; `None` where that is not known.
+pub fn known(key: Digest, cache: &Cache) -> Option<(Digest, u64)> {
+    cache.record(key).filter(|record| record.is_virtual).map(|record| (record.digest, record.size))
+}
+
+/// Remembers digest and size of a layer that is made of its contents each time, and not compressed.
+pub fn remember(key: Digest, (digest, size): (Digest, u64), cache: &Cache) -> Result<(), PackError> {
+    let compression = Compression::None;
+    cache.store_record(key, &Record { digest, size, diff_id: DiffId(digest), compression, is_virtual: true })
 }
 
 /// Takes the layer from the cache, or packs it and puts it there.

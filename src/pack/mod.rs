@@ -9,5 +9,5 @@ mod raw;
 pub use cache::Cache;
 pub use error::PackError;
 pub use files::{FileRules, Inventory, InventoryFile, inventory};
-pub use layer::{LayerSpec, Packed, pack};
+pub use layer::{LayerSpec, Packed, key, known, pack, remember};
 pub use raw::file_digest;

@@ -41,8 +41,10 @@ fn env(inputs: &Inputs) -> BTreeMap<String, String> {
         ("PYTHONUNBUFFERED", "1".to_owned()),
         ("VIRTUAL_ENV", VENV.to_owned()),
     ];
+    // Where the hub's own client, and all that use it, look for what they would else download.
+    let hub = (!inputs.hub.is_empty()).then(|| ("HF_HUB_CACHE", format!("{BENTO_PATH}/hf-models")));
     let users = inputs.bento.envs.iter().map(|env| (env.name.clone(), env.value.clone()));
-    own.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(users).collect()
+    own.into_iter().chain(hub).map(|(name, value)| (name.to_owned(), value)).chain(users).collect()
 }
 
 fn labels(inputs: &Inputs) -> BTreeMap<String, String> {

@@ -1,5 +1,6 @@
 //! Everything that a plan follows from.
 
+use super::hub::HubInput;
 use crate::oci::compress::Compression;
 use crate::oci::digest::Digest;
 
@@ -24,6 +25,8 @@ pub struct Inputs {
     pub runtime: Digest,
     /// Models in the bento's order.
     pub models: Vec<ModelInput>,
+    /// Repositories of the Hugging Face Hub, in the bento's order.
+    pub hub: Vec<HubInput>,
     /// How code, dependencies and base are compressed.
     pub compression: Compression,
     /// When the image was made, RFC 3339.

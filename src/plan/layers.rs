@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::hub::hub_layers;
 use super::input::{DistributionInput, Inputs, PackagesInput};
 use crate::oci::compress::Compression;
 use crate::oci::compress::Storage;
@@ -37,6 +38,15 @@ pub enum LayerContent {
     Runtime,
     /// A model.
     Model(usize),
+    /// Contents of a repository of the hub.
+    Hub {
+        /// The repository.
+        repository: usize,
+        /// Which of its contents.
+        contents: Vec<usize>,
+        /// Whether the links that make files of all its contents are there too.
+        has_links: bool,
+    },
     /// The bento less its models.
     Source,
 }
@@ -80,9 +90,15 @@ pub(super) fn plan(inputs: &Inputs) -> Vec<LayerPlan> {
         };
         add(format!("model {}:{}", model.name, model.version), LayerContent::Model(index), document, storage);
     }
+    layers.extend(hub_layers(&inputs.hub));
     let latest: Vec<_> = inputs.models.iter().map(|model| (&model.name, &model.version)).collect();
     let source = json!({"kind": "source", "files": inputs.bento.files, "models": latest});
-    add(format!("bento {}", inputs.bento.name), LayerContent::Source, source, compressed);
+    layers.push(LayerPlan {
+        title: format!("bento {}", inputs.bento.name),
+        content: LayerContent::Source,
+        inputs: source,
+        storage: compressed,
+    });
     layers
 }
 

@@ -1,14 +1,16 @@
 //! From exact inputs to what the image will be: its layers in order, and its configuration. Pure: nothing is read.
 //!
 //! Every layer follows from its own inputs alone, so that none is made again because another changed (design, image
-//! layout): base, system packages, Python packages, ekiben's runtime, one for each model, the bento's sources.
+//! layout): base, system packages, Python packages, ekiben's runtime, one for each model, some for each model of the hub, the bento's sources.
 
 mod commands;
 mod config;
+mod hub;
 mod input;
 mod layers;
 
 pub use commands::{CommandError, is_package, system_packages};
+pub use hub::{HubContentInput, HubInput, HubSnapshotInput, hub_layers};
 pub use input::{BentoInput, DistributionInput, EnvInput, Inputs, ModelInput, PackagesInput};
 pub use layers::{LayerContent, LayerPlan};
 

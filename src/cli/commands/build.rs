@@ -54,6 +54,7 @@ fn image_settings(outcome: &Outcome) -> image::Settings {
         platform: None,
         compression: Compression::Gzip,
         refresh: false,
+        verify: false,
     }
 }
 

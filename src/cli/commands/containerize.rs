@@ -88,6 +88,7 @@ pub(super) fn settings(args: &ContainerizeArgs, session: &Session) -> Result<Set
         platform: args.platform.clone().or(options.platform),
         compression: args.compression,
         refresh: args.refresh || options.refresh,
+        verify: args.verify,
     })
 }
 

@@ -9,6 +9,8 @@ use crate::build_time::BuildTimeError;
 use crate::debian;
 use crate::discover::{self, Place, Unresolved};
 use crate::http::HttpError;
+use crate::hub::HubError;
+use crate::ops::hub::{HubAccessError, ModelLockError};
 use crate::pydeps;
 use crate::report::Interrupted;
 use crate::store;
@@ -85,14 +87,27 @@ pub enum BuildError {
         /// What is wrong with it.
         source: tag::Error,
     },
-    /// A model of the hub.
-    #[error("{place}: the Hugging Face model `{id}` cannot be packed yet, save it into the model store")]
+    /// A model of the hub cannot be found.
+    #[error("{place}: cannot find the Hugging Face model `{id}`")]
     HubModel {
         /// Where it is declared.
         place: Place,
         /// The repository.
         id: String,
+        /// Why.
+        source: Box<HubError>,
     },
+    /// There is no way to the hub.
+    #[error("{place}: cannot ask the Hugging Face Hub")]
+    HubAccess {
+        /// Where a model of it is declared.
+        place: Place,
+        /// Why.
+        source: HubAccessError,
+    },
+    /// The lock of models cannot be used.
+    #[error(transparent)]
+    ModelLock(#[from] ModelLockError),
     /// The name or version of the bento is wrong.
     #[error("cannot name the bento")]
     Name(#[from] tag::Error),

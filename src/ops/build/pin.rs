@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use super::error::BuildError;
+use super::hub::HubPins;
 use crate::bentofile::Bentofile;
 use crate::discover::{Discovery, ModelReference, ModelSource, Subject, Unresolved};
 use crate::store::{Home, Model, PinnedModel, STORE_REGISTRY, Store};
@@ -29,12 +30,17 @@ impl Pinned {
     }
 }
 
-pub(super) fn pin(bentofile: &Bentofile, discovery: &Discovery, home: &Home) -> Result<Pinned, BuildError> {
+pub(super) fn pin(
+    bentofile: &Bentofile,
+    discovery: &Discovery,
+    home: &Home,
+    hub: &mut HubPins<'_>,
+) -> Result<Pinned, BuildError> {
     let mut warnings = accept_unresolved(&discovery.unresolved, bentofile)?;
     warnings.extend(discovery.services.iter().flat_map(|service| &service.models).filter_map(|model| {
         match &model.model {
             ModelSource::Store { tag } => lowercase_warning(tag),
-            ModelSource::Hub { .. } => None,
+            ModelSource::Hub(_) => None,
         }
     }));
     let store = home.models();
@@ -47,10 +53,13 @@ pub(super) fn pin(bentofile: &Bentofile, discovery: &Discovery, home: &Home) -> 
             None => listed.push(pinned),
         }
     }
-    let of_service =
-        |models: &[ModelReference]| models.iter().map(|model| pin_reference(&store, model)).collect();
-    let services = discovery.services.iter().map(|service| of_service(&service.models));
-    Ok(Pinned { listed, services: services.collect::<Result<_, _>>()?, warnings })
+    let mut services = Vec::new();
+    for service in &discovery.services {
+        let pinned = service.models.iter().map(|model| pin_reference(&store, model, hub));
+        services.push(pinned.collect::<Result<Vec<_>, _>>()?);
+    }
+    warnings.append(&mut hub.warnings);
+    Ok(Pinned { listed, services, warnings })
 }
 
 /// An unknown model is an error, unless the bentofile lists models: then it says which.
@@ -68,11 +77,13 @@ fn accept_unresolved(unresolved: &[Unresolved], bentofile: &Bentofile) -> Result
     Ok(warnings.collect())
 }
 
-fn pin_reference(store: &Store<Model>, reference: &ModelReference) -> Result<PinnedModel, BuildError> {
+fn pin_reference(
+    store: &Store<Model>,
+    reference: &ModelReference,
+    hub: &mut HubPins<'_>,
+) -> Result<PinnedModel, BuildError> {
     match &reference.model {
-        ModelSource::Hub { id, .. } => {
-            Err(BuildError::HubModel { place: reference.place.clone(), id: id.clone() })
-        }
+        ModelSource::Hub(model) => hub.pin(reference, model),
         ModelSource::Store { tag } => {
             let query = tag.parse().map_err(|source| BuildError::ModelTag {
                 place: reference.place.clone(),

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::base::Base;
 use super::error::ContainerizeError;
+use super::hub::HubModels;
 use super::packages::Packages;
 use super::unpacked::{self, Unpacked};
 use super::{Context, Job};
@@ -17,7 +18,7 @@ use crate::oci::json::canonical;
 use crate::oci::tree::{Content, Entry, Owner, Tree};
 use crate::pack::{FileRules, Inventory, PackError, inventory};
 use crate::plan::{
-    BENTO_PATH, BentoInput, DistributionInput, EnvInput, HOME, Inputs, LayerContent, ModelInput,
+    BENTO_PATH, BentoInput, BuildPlan, DistributionInput, EnvInput, HOME, Inputs, LayerContent, ModelInput,
     PackagesInput, SERVER, USER_ID, USER_NAME, VENV,
 };
 use crate::pydeps::{self, Distribution, Skeleton};
@@ -27,7 +28,7 @@ use crate::store::{Bento, Home};
 use crate::tag::{Tag, TagQuery};
 
 /// The service's user, and the superuser's group: containers that run under a random user id are in that group.
-const SERVICE: Owner = Owner { uid: USER_ID, gid: 0 };
+pub(super) const SERVICE: Owner = Owner { uid: USER_ID, gid: 0 };
 /// Directories that the service writes to, under whatever user id it runs.
 const WRITABLE: u32 = 0o775;
 /// Directories of the home that the SDK expects to be able to use.
@@ -53,6 +54,7 @@ pub(super) struct Contents {
     sdk: PathBuf,
     skeleton: Skeleton,
     models: Vec<(Tag, Inventory)>,
+    hub: HubModels,
     bento: Inventory,
     bento_yaml: String,
     base_unpacked: Option<Unpacked>,
@@ -65,6 +67,7 @@ impl Contents {
         job: &Job<'_>,
         base: &mut Base,
         packages: Packages,
+        hub: HubModels,
         context: &Context,
     ) -> Result<Self, ContainerizeError> {
         let bento = job.bento;
@@ -91,6 +94,7 @@ impl Contents {
             distributions: packages.installation.distributions.iter().map(distribution_input).collect(),
             runtime: Digest::of(&canonical(&runtime)),
             models: models.iter().map(model_input).collect(),
+            hub: hub.inputs(),
             compression: job.settings.compression,
             created: context.time.rfc3339(),
         };
@@ -105,6 +109,7 @@ impl Contents {
             sdk,
             skeleton,
             models,
+            hub,
             bento: files,
             bento_yaml,
             base_unpacked: base.unpacked.take(),
@@ -131,8 +136,14 @@ impl Contents {
             LayerContent::Distributions(members) => self.distributions_tree(members),
             LayerContent::Runtime => self.runtime_tree(),
             LayerContent::Model(index) => self.model_tree(*index),
+            LayerContent::Hub { .. } => self.hub.layer(content, context),
             LayerContent::Source => self.source_tree(),
         }
+    }
+
+    /// Finds out what the layers of the hub's models are.
+    pub(super) fn prepare(&self, plan: &BuildPlan, is_verified: bool, context: &Context) -> Result<(), ContainerizeError> {
+        self.hub.prepare(&plan.layers, is_verified, context)
     }
 
     fn debian_tree(&self, lock: &Lock, root: Root, context: &Context) -> Result<Tree, ContainerizeError> {
@@ -195,7 +206,6 @@ impl Contents {
     fn source_tree(&self) -> Result<Tree, ContainerizeError> {
         let mut tree = bento_root()?;
         let bento = relative(BENTO_PATH);
-        let writable = || Entry { mode: WRITABLE, ..Entry::directory(SERVICE) };
         for directory in HOME_DIRECTORIES {
             put(&mut tree, &format!("{}/{directory}", relative(HOME)), writable())?;
         }
@@ -220,15 +230,20 @@ fn below(base: &Base) -> (UsrLayout, String) {
 }
 
 /// The directories above a bento's files, as every layer below them has them: what a layer says last counts.
-fn bento_root() -> Result<Tree, ContainerizeError> {
+pub(super) fn bento_root() -> Result<Tree, ContainerizeError> {
     let mut tree = Tree::new();
     for path in [HOME, BENTO_PATH] {
-        put(&mut tree, relative(path), Entry { mode: WRITABLE, ..Entry::directory(SERVICE) })?;
+        put(&mut tree, relative(path), writable())?;
     }
     Ok(tree)
 }
 
-fn put(tree: &mut Tree, path: &str, entry: Entry) -> Result<(), ContainerizeError> {
+/// A directory that the service may write to.
+pub(super) fn writable() -> Entry {
+    Entry { mode: WRITABLE, ..Entry::directory(SERVICE) }
+}
+
+pub(super) fn put(tree: &mut Tree, path: &str, entry: Entry) -> Result<(), ContainerizeError> {
     let explain = |source| PackError::Tree { path: path.into(), source };
     Ok(tree.insert(path, entry).map_err(explain)?)
 }
@@ -255,15 +270,8 @@ fn compiled_sdk(packages: &Packages, context: &Context) -> Result<PathBuf, Conta
 fn models(bento: &Bento, context: &Context) -> Result<Vec<(Tag, Inventory)>, ContainerizeError> {
     let store = Home::open(&context.home)?.models();
     let mut models = Vec::new();
-    for model in bento.info.all_models() {
+    for model in bento.info.all_models().into_iter().filter(|model| model.is_in_store()) {
         let tag = &model.tag;
-        if !model.is_in_store() {
-            return Err(ContainerizeError::ModelRegistry {
-                bento: bento.info.tag.clone(),
-                model: tag.clone(),
-                registry: model.registry.clone(),
-            });
-        }
         let own = bento.path.join("models").join(tag.name()).join(tag.version());
         let path = if own.is_dir() {
             own

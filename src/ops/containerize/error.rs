@@ -5,6 +5,9 @@ use thiserror::Error;
 use crate::debian;
 use crate::fs::FsError;
 use crate::http::HttpError;
+use crate::hub::HubError;
+use crate::oci::digest::Digest;
+use crate::ops::hub::{HubAccessError, HubEntryError};
 use crate::oci::reference::ParseReferenceError;
 use crate::ops::{BaseImageError, ImageLockError};
 use crate::pack::PackError;
@@ -40,16 +43,36 @@ pub enum ContainerizeError {
         tag: Tag,
     },
     /// A model that lives elsewhere than in a store.
-    #[error(
-        "model `{model}` of bento `{bento}` comes from `{registry}`, from which ekiben cannot take models yet"
-    )]
-    ModelRegistry {
-        /// The bento.
-        bento: Tag,
+    #[error(transparent)]
+    Entry(#[from] HubEntryError),
+    /// There is no way to the hub.
+    #[error(transparent)]
+    Hub(#[from] HubAccessError),
+    /// A model of the hub cannot be found.
+    #[error("cannot find model `{model}`")]
+    HubModel {
         /// The model.
         model: Tag,
-        /// Where it lives.
-        registry: String,
+        /// Why.
+        source: HubError,
+    },
+    /// The files of a model of the hub cannot be had.
+    #[error("cannot download model `{repository}`")]
+    HubContents {
+        /// The repository.
+        repository: String,
+        /// Why.
+        source: HubError,
+    },
+    /// A layer has other bytes than it should have.
+    #[error("the layer `{layer}` should have been {expected} and is {found}")]
+    OtherBytes {
+        /// The layer.
+        layer: String,
+        /// What the lock or the cache says.
+        expected: Digest,
+        /// What it was found to be.
+        found: Digest,
     },
     /// A command would have to run inside the image.
     #[error(transparent)]

@@ -3,6 +3,7 @@
 mod base;
 mod contents;
 mod error;
+mod hub;
 mod packages;
 mod unpacked;
 
@@ -15,6 +16,8 @@ use serde::Serialize;
 use self::base::Base;
 use self::contents::Contents;
 pub use self::error::ContainerizeError;
+use self::hub::HubModels;
+pub(super) use self::hub::lock_layers;
 use super::Context;
 use super::image_lock::ImageLock;
 use crate::oci::compress::Compression;
@@ -48,6 +51,8 @@ pub struct Settings {
     pub compression: Compression,
     /// Whether to look for newer base packages and images than those found before.
     pub refresh: bool,
+    /// Whether the layers of the hub's models are made from their contents, and compared with what is known of them.
+    pub verify: bool,
 }
 
 /// What was written.
@@ -121,6 +126,7 @@ pub fn containerize(settings: &Settings, context: &Context) -> Result<Outcome, C
     context.report.stage(&format!("Building OCI-compliant image for {} with ekiben", bento.info.tag));
     let (base, contents) = resolve(&job, &transports, context)?;
     let plan = plan::plan(&contents.inputs);
+    contents.prepare(&plan, settings.verify, context)?;
     let packed = pack_all(&plan, &contents, context)?;
     let layers = outcomes(&base, &packed);
     let image = base.image.append(packed.into_iter().map(|packed| packed.layer)).with_config(&plan.config);
@@ -144,21 +150,23 @@ pub fn containerize(settings: &Settings, context: &Context) -> Result<Outcome, C
     })
 }
 
-/// Finds the exact inputs: the base and the Python lock at the same time, for both wait for the network; then the
+/// Finds the exact inputs: the base, the Python lock and the hub's models at the same time, for all wait for the network; then the
 /// packages, which the base's own Python compiles.
 fn resolve(
     job: &Job<'_>,
     transports: &Transports,
     context: &Context,
 ) -> Result<(Base, Contents), ContainerizeError> {
-    let (base, locked) = std::thread::scope(|scope| {
+    let (base, locked, models) = std::thread::scope(|scope| {
         let locked = scope.spawn(|| packages::lock(job.bento, &job.platform, context));
+        let models = scope.spawn(|| HubModels::resolve(job, context));
         let base = base::resolve(job, transports, context);
-        (base, locked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let locked = locked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (base, locked, models.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let mut base = base?;
     let packages = packages::install(locked?, base.interpreter.as_ref(), context)?;
-    let contents = Contents::new(job, &mut base, packages, context)?;
+    let contents = Contents::new(job, &mut base, packages, models?, context)?;
     Ok((base, contents))
 }
 

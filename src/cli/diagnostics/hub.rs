@@ -1,0 +1,73 @@
+//! What to do about models of the Hugging Face Hub.
+
+use super::{Diagnosis, Kind, diagnosis, file_system, input};
+use crate::hub::{HubError, Refusal};
+use crate::ops::hub::HubAccessError;
+
+/// How a user becomes known to the hub.
+const LOG_IN: &str = "set `HF_TOKEN`, or log in with `hf auth login`, as somebody who may read the repository";
+
+pub(super) fn access(error: &HubAccessError) -> Diagnosis {
+    match error {
+        HubAccessError::NoCache => diagnosis(Kind::Surroundings, "set `HF_HOME` to a directory for downloads"),
+        HubAccessError::Http(_) => file_system(error),
+    }
+}
+
+pub(super) fn hub(error: &HubError) -> Diagnosis {
+    match error {
+        HubError::Name(_) | HubError::RevisionName { .. } => {
+            input("name it as the hub's page does: `organisation/name`, and a branch, tag or commit")
+        }
+        HubError::Endpoint { .. } => input("mend `endpoint` of the model, or `HF_ENDPOINT`"),
+        HubError::Refused { refusal, with_token, .. } => refused(*refusal, *with_token),
+        HubError::Status { status, .. } if status.as_u16() == 429 => diagnosis(
+            Kind::Surroundings,
+            "wait a while, or set `HF_TOKEN`: the hub allows more to those whom it knows",
+        ),
+        HubError::Status { .. } | HubError::Answer { .. } | HubError::Short { .. } => diagnosis(
+            Kind::Surroundings,
+            "try again: what has arrived is kept; look at `HF_ENDPOINT` where the hub is another than the public one",
+        ),
+        HubError::Listing { .. } => {
+            input("leave the file out with `exclude`, or use another revision of the repository")
+        }
+        HubError::Http(_) => diagnosis(
+            Kind::Surroundings,
+            "check the network and `HF_ENDPOINT`, and start again: what has arrived is kept; with `HF_HUB_OFFLINE=1` \
+             only what is here already is used",
+        ),
+        HubError::Offline { .. } => diagnosis(
+            Kind::Surroundings,
+            "fetch it with `ekiben models pull hf://ORGANISATION/NAME` where there is a network, or unset `HF_HUB_OFFLINE`",
+        ),
+        HubError::Damaged { .. } | HubError::Length { .. } => diagnosis(
+            Kind::Surroundings,
+            "try again; when that does not help, the hub or a proxy on the way gives wrong bytes",
+        ),
+        HubError::Space { .. } => {
+            diagnosis(Kind::Surroundings, "make room, or set `HF_HUB_CACHE` to a directory on a larger disk")
+        }
+        HubError::File(_) => file_system(error),
+        HubError::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
+    }
+}
+
+fn refused(refusal: Refusal, with_token: bool) -> Diagnosis {
+    match refusal {
+        Refusal::Gated if with_token => {
+            input("ask for access on the repository's page, with the account that the token is of")
+        }
+        Refusal::NoRepository if with_token => {
+            input("look at the name; if it is right, the account that the token is of may not read the repository")
+        }
+        Refusal::NoRepository => {
+            diagnosis(Kind::Input, &format!("look at the name; if the repository is private, {LOG_IN}"))
+        }
+        Refusal::Gated => input(LOG_IN),
+        Refusal::Token => input("set `HF_TOKEN` to a valid token, or log in again with `hf auth login`"),
+        Refusal::NoRevision => input("look at `revision`: it has to be a branch, a tag, or a whole commit"),
+        Refusal::NoFile => input("try again: the repository lists a file that it does not have"),
+        Refusal::Disabled => input("use another repository: this one was disabled"),
+    }
+}

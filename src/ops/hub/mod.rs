@@ -1,0 +1,32 @@
+//! Models of the Hugging Face Hub: how bentos name them, and what is done with them outside of images.
+
+mod entry;
+mod lock;
+
+pub use entry::{HUB_REGISTRY, HubEntryError};
+pub(super) use entry::{pinned, wanted};
+pub(super) use lock::{LockedLayer, LockedModel, ModelLock, SIZE_LIMIT};
+pub use lock::{MODEL_LOCK, ModelLockError};
+
+use super::Context;
+use crate::hub::{Hub, HubSettings};
+use crate::http::HttpError;
+
+/// There is no way to a hub.
+#[derive(Debug, thiserror::Error)]
+pub enum HubAccessError {
+    /// Nothing says where downloads go.
+    #[error("there is no directory for models of the Hugging Face Hub: neither `HF_HOME` nor `HOME` is set")]
+    NoCache,
+    /// The client cannot be made.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+impl Context {
+    /// Access to hubs, as the user's environment describes it.
+    pub fn hub(&self) -> Result<Hub, HubAccessError> {
+        let settings = HubSettings::of(&self.environment).ok_or(HubAccessError::NoCache)?;
+        Ok(Hub::new(self.http()?, settings, self.activity()))
+    }
+}
