@@ -16,6 +16,7 @@ mod e2e_cloud;
 mod e2e_debian;
 mod e2e_engine;
 mod e2e_examples;
+mod e2e_hub_peer;
 mod e2e_image;
 mod e2e_interop;
 mod e2e_interrupts;
