@@ -168,6 +168,15 @@ fn repositories_without_organisation_and_renamed_ones_are_found() {
 }
 
 #[test]
+fn names_lead_to_repositories_in_any_case() {
+    let world = World::new();
+    world.hub.repository("Acme/Tiny-V2").commit_files(FILES);
+    let snapshot = is_done(world.client("home").snapshot("acme/tiny-v2", &json!({})));
+    assert_eq!(names_of(&snapshot).len(), FILES.len());
+    assert!(world.hub.log().iter().any(|logged| logged.status == 307));
+}
+
+#[test]
 fn small_files_may_come_from_a_cache_on_the_same_host() {
     let world = World::new();
     let commit = world.hub.repository(ID).commit_files(FILES);

@@ -37,12 +37,13 @@ pub(crate) struct HubClient<'a> {
     home: PathBuf,
     token: Option<String>,
     uses_xet: bool,
+    venv: Venv,
 }
 
 impl<'a> HubClient<'a> {
     /// With a home that is empty unless it is there already.
     pub(crate) fn new(context: &'a TestContext, hub: &'a Hub, home: &Path) -> Self {
-        Self { context, hub, home: home.to_owned(), token: None, uses_xet: true }
+        Self { context, hub, home: home.to_owned(), token: None, uses_xet: true, venv: Venv::Upstream }
     }
 
     pub(crate) fn with_token(mut self, token: &str) -> Self {
@@ -53,6 +54,12 @@ impl<'a> HubClient<'a> {
     /// Takes files over plain HTTP even if the hub offers the Xet protocol.
     pub(crate) fn without_xet(mut self) -> Self {
         self.uses_xet = false;
+        self
+    }
+
+    /// Uses the client of another environment.
+    pub(crate) fn of(mut self, venv: Venv) -> Self {
+        self.venv = venv;
         self
     }
 
@@ -78,7 +85,7 @@ impl<'a> HubClient<'a> {
 
     /// The interpreter that has the client, in its surroundings.
     pub(crate) fn python(&self) -> Command {
-        self.env(self.context.command(&peers::program(Venv::Upstream, "python")))
+        self.env(self.context.command(&peers::program(self.venv, "python")))
     }
 
     /// `snapshot_download(repo_id, **arguments)`: the snapshot's directory. `arguments` is an object.

@@ -88,7 +88,11 @@ impl State {
 
     /// A repository that the sender may see, or what to answer in its place.
     fn find(&self, request: &Received, id: &str) -> Result<&Stored, Answer> {
-        if let Some(new) = self.renamed.get(id) {
+        // Names are one whatever their case, and lead to the one that was given.
+        let is_other_case = |name: &&String| *name != id && name.eq_ignore_ascii_case(id);
+        let given =
+            self.repositories.keys().find(is_other_case).filter(|_| !self.repositories.contains_key(id));
+        if let Some(new) = self.renamed.get(id).or(given) {
             let path = request.path.replacen(id, new, 1);
             let query = query(request, &[]);
             let to = if query.is_empty() { path } else { format!("{path}?{query}") };
