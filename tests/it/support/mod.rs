@@ -11,6 +11,8 @@ pub(crate) mod docker_engine;
 pub(crate) mod docker_registry;
 pub(crate) mod examples;
 pub(crate) mod fake_server;
+pub(crate) mod hub;
+pub(crate) mod hub_client;
 pub(crate) mod image;
 pub(crate) mod iris;
 pub(crate) mod peers;

