@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import sys
 import types
 import typing as t
@@ -203,9 +204,73 @@ def test_hub_model_resolves_through_the_hubs_library(monkeypatch: pytest.MonkeyP
         "allow_patterns": ["*.json"],
         "ignore_patterns": None,
     }
+
+
+def test_hub_model_is_pulled_by_ekiben_where_the_hubs_library_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = tmp_path / "asked"
+    script = tmp_path / "ekiben"
+    script.write_text(f'#!/bin/sh\necho "$HF_ENDPOINT $HF_HUB_CACHE $*" > {asked}\necho \'{{"path": "/there"}}\'\n')
+    script.chmod(0o755)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(BentoMLException, match="`huggingface_hub` is not installed"):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("BENTOML_HF_CACHE_DIR", "/cache")
+    model = bentoml.models.HuggingFaceModel("Org/Name", endpoint="http://hub", include=["*.json"], exclude=["a", "b"])
+    assert model.resolve() == "/there"
+    assert asked.read_text().split() == [
+        "http://hub",
+        "/cache",
+        *("models", "pull", "hf://Org/Name@main", "--include=*.json", "--exclude=a", "--exclude=b", "-o", "json"),
+    ]
+    script.write_text("#!/bin/sh\necho 'error: no such model' >&2\nexit 1\n")
+    with pytest.raises(BentoMLException, match="cannot download `Org/Name@main`.*no such model"):
         model.resolve()
+
+
+def write_snapshot(cache: Path, *, commit: str, listed: list[str]) -> Path:
+    """Write a repository `Org/Name` with one file, and a listing of several."""
+    repository = cache / "models--Org--Name"
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    (repository / "blobs" / "content").write_text("{}")
+    (snapshot / "config.json").symlink_to("../../blobs/content")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "trees").mkdir()
+    files = {name: {"size": 2, "blob_id": "0" * 40} for name in listed}
+    (repository / "trees" / f"{commit}.json").write_text(json.dumps({"format_version": 1, "files": files}))
+    return snapshot
+
+
+def test_hub_model_is_found_without_any_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    snapshot = write_snapshot(tmp_path, commit=commit, listed=["config.json", "model.bin"])
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.delenv("BENTOML_HF_CACHE_DIR", raising=False)
+
+    def find(name: str = "Org/Name", **options: t.Any) -> str | None:
+        reference = bentoml.models.HuggingFaceModel(name, **options)
+        monkeypatch.setattr(reference, "_pull", lambda: None)
+        return t.cast("str | None", reference.resolve())
+
+    assert find(revision=commit) is None, "a file of it is missing"
+    for include in (["*.json"], ["config*"]):
+        assert find(revision=commit, include=include) == str(snapshot)
+    assert find(revision=commit, exclude=["*.bin"]) == str(snapshot)
+    assert find("org/name", revision=commit, exclude=["*.bin"]) == str(snapshot)
+    assert find(exclude=["*.bin"]) is None, "the branch may have moved"
+    assert find(revision="../../x") is find("org/other") is None
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert find(exclude=["*.bin"]) == str(snapshot)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    # The cache of a bento has what the bento needs, and no listing.
+    (tmp_path / "models--Org--Name" / "trees" / f"{commit}.json").unlink()
+    assert find(revision=commit) is None
+    monkeypatch.setenv("BENTOML_HF_CACHE_DIR", str(tmp_path))
+    assert find(revision=commit) == find() == str(snapshot)
 
 
 def test_importing() -> None:

@@ -30,6 +30,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Builds a bento from a project into the bento store
     Build(BuildArgs),
+    /// Writes down today's commits of a project's Hugging Face models, and the digests of their layers
+    Lock(LockArgs),
     /// Writes the image of a bento to a registry, a file, a directory or a local engine
     Containerize(ContainerizeArgs),
     /// Serves a bento, or the service of a project
@@ -63,7 +65,7 @@ pub(super) enum ModelsCommand {
     /// Stores a directory as a model
     Create(CreateModelArgs),
     /// Lists models
-    List(ListArgs),
+    List(ListModelsArgs),
     /// Shows a model
     Get(GetArgs),
     /// Deletes models that no bento needs
@@ -223,6 +225,38 @@ pub(super) struct ServeCommandArgs {
     pub(super) serve: ServeArgs,
 }
 
+/// `models list`.
+#[derive(Debug, Args)]
+pub(super) struct ListModelsArgs {
+    /// Lists what is in the cache of Hugging Face models instead of the store
+    #[arg(long)]
+    pub(super) hf: bool,
+    #[command(flatten)]
+    pub(super) list: ListArgs,
+}
+
+/// `lock`.
+#[derive(Debug, Args)]
+pub(super) struct LockArgs {
+    /// The project's directory, or its service as `module:attribute`
+    #[arg(default_value = ".")]
+    pub(super) build_ctx: String,
+    /// The bentofile, if it is not `bentofile.yaml` in the project
+    #[arg(short = 'f', long, value_name = "PATH")]
+    pub(super) bentofile: Option<PathBuf>,
+    /// Template argument of the service; may be repeated
+    #[arg(long = "arg", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(super) args: Vec<(String, String)>,
+    /// YAML file with template arguments
+    #[arg(long, value_name = "PATH")]
+    pub(super) arg_file: Option<PathBuf>,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = DocumentOutput::Text)]
+    pub(super) output: DocumentOutput,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
 /// Arguments of the `list` commands.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
@@ -297,6 +331,9 @@ pub(super) struct GcArgs {
     /// Only models with this label; may be repeated
     #[arg(long = "label", value_name = "KEY[=VALUE]")]
     pub(super) labels: Vec<String>,
+    /// Tidies the cache of Hugging Face models instead of the store
+    #[arg(long, conflicts_with = "labels")]
+    pub(super) hf: bool,
     /// Says what would go, and deletes nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -419,12 +456,19 @@ pub(super) struct PushArgs {
 #[derive(Debug, Args)]
 pub(super) struct PullModelArgs {
     /// `NAME:VERSION`, `NAME` for the server's latest version, or a place in a registry
-    /// (`docker://REGISTRY/REPOSITORY:TAG`); without it, the models of the bentofile
+    /// (`docker://REGISTRY/REPOSITORY:TAG`), or a repository of the Hugging Face Hub
+    /// (`hf://ORGANISATION/NAME@REVISION`); without it, the models of the bentofile
     #[arg(value_name = "SOURCE")]
     pub(super) source: Option<String>,
     /// Fetches it even if it is here already, and replaces what is here
     #[arg(short, long)]
     pub(super) force: bool,
+    /// Only files of a Hugging Face repository that fit this pattern; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) include: Vec<String>,
+    /// No files of a Hugging Face repository that fit this pattern; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) exclude: Vec<String>,
     /// The bentofile, if it is neither `bentofile.yaml` nor `pyproject.toml`
     #[arg(short = 'F', long, value_name = "PATH")]
     pub(super) bentofile: Option<PathBuf>,

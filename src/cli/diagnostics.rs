@@ -173,6 +173,9 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
     if let Some(error) = error.downcast_ref::<ExchangeError>() {
         return exchange(error);
     }
+    if let Some(diagnosis) = hub::explain(error) {
+        return Some(diagnosis);
+    }
     let explained = if let Some(error) = error.downcast_ref::<store::Error>() {
         store(error)
     } else if let Some(error) = error.downcast_ref::<CloudError>() {

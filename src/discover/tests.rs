@@ -25,7 +25,7 @@ fn models(discovery: &Discovery) -> Vec<(String, String)> {
     models
         .map(|model| match &model.model {
             ModelSource::Store { tag } => (model.attribute.clone(), tag.clone()),
-            ModelSource::Hub { id, revision, .. } => (model.attribute.clone(), format!("{id}@{revision}")),
+            ModelSource::Hub(hub) => (model.attribute.clone(), format!("{}@{}", hub.id, hub.revision)),
         })
         .collect()
 }

@@ -158,7 +158,8 @@ impl Hub {
         let mut files: Vec<ListedFile> = Vec::new();
         loop {
             let bad = |reason: String| HubError::Answer { url: redact::url(&url), reason };
-            let (page, next): (Vec<TreeEntry>, _) = self.json(repository, Some(commit.as_str()), &url).await?;
+            let (page, next): (Vec<TreeEntry>, _) =
+                self.json(repository, Some(commit.as_str()), &url).await?;
             for entry in page.into_iter().filter(|entry| entry.kind == "file") {
                 let path = entry.path.clone();
                 let listed = listed(entry).ok_or_else(|| bad(format!("`{path}` has no digest")))?;
@@ -351,7 +352,10 @@ mod tests {
 
     #[test]
     fn the_next_page_is_the_one_called_next() {
-        assert_eq!(next_page("<https://h/p?cursor=a>; rel=\"next\"").as_deref(), Some("https://h/p?cursor=a"));
+        assert_eq!(
+            next_page("<https://h/p?cursor=a>; rel=\"next\"").as_deref(),
+            Some("https://h/p?cursor=a")
+        );
         assert_eq!(next_page("</a>; rel=\"prev\", </b>; rel=\"next\"").as_deref(), Some("/b"));
         assert_eq!(next_page("</a>; rel=\"prev\""), None);
         assert_eq!(next_page("nonsense"), None);

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::python_json;
 use super::repository::{Commit, RepositoryId};
 use super::snapshot::{ContentId, HubFile, Snapshot};
 use crate::fs::{FsError, create_dir_all, read_if_present, write_atomically};
@@ -153,14 +154,14 @@ impl HubCache {
     /// `None` for a commit, which needs no file to say what it means, and for what leads elsewhere.
     fn reference_path(&self, id: &RepositoryId, revision: &str) -> Option<PathBuf> {
         let is_plain = !revision.split('/').any(|part| matches!(part, "" | "." | ".."));
-        (is_plain && Commit::new(revision).is_none())
-            .then(|| self.repository(id).join("refs").join(revision))
+        (is_plain && Commit::new(revision).is_none()).then(|| self.repository(id).join("refs").join(revision))
     }
 
     /// What a commit has, as it was listed before.
     pub(super) fn tree(&self, id: &RepositoryId, commit: &Commit) -> Option<Vec<HubFile>> {
         let bytes = read_if_present(&self.tree_path(id, commit)).ok()??;
-        let tree: Tree = serde_json::from_slice(&bytes).ok().filter(|tree: &Tree| tree.format_version == TREE_FORMAT)?;
+        let tree: Tree =
+            serde_json::from_slice(&bytes).ok().filter(|tree: &Tree| tree.format_version == TREE_FORMAT)?;
         let file = |(path, file): (String, TreeFile)| {
             let content = ContentId::new(file.lfs_sha256.as_deref().unwrap_or(&file.blob_id))?;
             Some(HubFile { path, size: file.lfs_size.unwrap_or(file.size), content })
@@ -187,12 +188,7 @@ impl HubCache {
             (file.path.clone(), tree_file)
         };
         let tree = Tree { format_version: TREE_FORMAT, files: files.iter().map(entry).collect() };
-        let mut bytes = Vec::new();
-        // One space, as the hub's own client indents.
-        let formatter = serde_json::ser::PrettyFormatter::with_indent(b" ");
-        tree.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))
-            .expect("a listing is plain data");
-        write_atomically(&self.tree_path(id, commit), &bytes)
+        write_atomically(&self.tree_path(id, commit), &python_json::indented(&tree))
     }
 
     fn tree_path(&self, id: &RepositoryId, commit: &Commit) -> PathBuf {
@@ -285,7 +281,8 @@ impl HubCache {
                     if name.is_none_or(|name| revision.contents.insert(name.to_owned())) {
                         revision.size += metadata.len();
                     }
-                    revision.modified = revision.modified.max(metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+                    revision.modified =
+                        revision.modified.max(metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
                 }
             }
             revisions.push(revision);
@@ -365,7 +362,8 @@ fn directory_names(path: &Path) -> Result<Vec<String>, FsError> {
         Err(error) => return Err(FsError::of("list", path)(error)),
     };
     let directories = entries.flatten().filter(|entry| entry.path().is_dir());
-    let mut names: Vec<String> = directories.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names: Vec<String> =
+        directories.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort_unstable();
     Ok(names)
 }

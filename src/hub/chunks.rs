@@ -62,8 +62,11 @@ impl Part {
         }
         let known = known.unwrap_or_else(|| vec![false; count]);
         let length_of = |index| chunk(index, size).end - chunk(index, size).start;
-        let chunks: Vec<u64> =
-            known.iter().enumerate().map(|(index, is_here)| if *is_here { length_of(index) } else { 0 }).collect();
+        let chunks: Vec<u64> = known
+            .iter()
+            .enumerate()
+            .map(|(index, is_here)| if *is_here { length_of(index) } else { 0 })
+            .collect();
         let part = Self {
             file: Arc::new(file),
             path,
@@ -131,7 +134,9 @@ impl Part {
         if let Some(chunk) = arrived.chunks.get_mut(index) {
             *chunk += count;
         }
-        while arrived.first < arrived.chunks.len() && arrived.chunks[arrived.first] == self.length(arrived.first) {
+        while arrived.first < arrived.chunks.len()
+            && arrived.chunks[arrived.first] == self.length(arrived.first)
+        {
             arrived.first += 1;
         }
         let begun = arrived.chunks.get(arrived.first).copied().unwrap_or_default();
@@ -210,7 +215,8 @@ mod tests {
         part.write(0, 0, b"abc").unwrap();
         part.publish(&directory.path().join("blob")).unwrap();
         Part::open(directory.path().join("other.incomplete"), 3).unwrap().discard();
-        let names: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["blob"]);
     }
 

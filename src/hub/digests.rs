@@ -117,11 +117,7 @@ pub(super) struct Arrival {
 
 impl Arrival {
     /// Finds out what the content is, in the way in which `expected` is given; `None` when it does not arrive.
-    pub(super) async fn digest(
-        self,
-        expected: ContentId,
-        examine: Examine,
-    ) -> io::Result<Option<Found>> {
+    pub(super) async fn digest(self, expected: ContentId, examine: Examine) -> io::Result<Option<Found>> {
         let other = self.clone();
         let envelope = examine.envelope();
         let content = blocking::run(move || match expected {

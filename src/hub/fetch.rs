@@ -93,6 +93,14 @@ impl Hub {
         Ok(Fetched { path: cache.snapshot(id, &snapshot.commit), downloaded, enveloped })
     }
 
+    /// Bytes of a snapshot's contents that are not here.
+    pub fn missing(&self, snapshot: &Snapshot) -> u64 {
+        let mut seen = BTreeSet::new();
+        let files = snapshot.files.iter().filter(|file| seen.insert(file.content));
+        let missing = files.filter(|file| !self.inner.cache.has(&snapshot.repository.id, file));
+        missing.map(|file| file.size).sum()
+    }
+
     /// Remembers what a branch or tag means, of which everything is here.
     pub fn remember(&self, snapshot: &Snapshot, revision: &str) -> Result<(), HubError> {
         let Snapshot { repository, commit, .. } = snapshot;
@@ -135,9 +143,8 @@ impl Hub {
             let jobs = stream::iter(files).map(|file| transfer.file(file, examine(file)));
             jobs.buffer_unordered(at_a_time).try_collect::<Vec<()>>().await
         };
-        let both = async {
-            tokio::try_join!(all(large, LARGE_FILES), all(small, self.inner.settings.connections))
-        };
+        let both =
+            async { tokio::try_join!(all(large, LARGE_FILES), all(small, self.inner.settings.connections)) };
         self.inner.activity.interrupt.guard(both).await??;
         Ok(transfer.outcome.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
@@ -156,7 +163,8 @@ impl Hub {
                 cache: cache.root().to_owned(),
             });
         }
-        let rest = |file: &&&HubFile| file.size.saturating_sub(Part::taken(&cache.unfinished(id, file.content)));
+        let rest =
+            |file: &&&HubFile| file.size.saturating_sub(Part::taken(&cache.unfinished(id, file.content)));
         let needed: u64 = missing.iter().map(rest).sum();
         match space::available(cache.root()) {
             Some(available) if available < needed.saturating_add(RESERVE) => Err(HubError::Space {
@@ -215,24 +223,15 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    async fn bring(
-        &self,
-        file: &HubFile,
-        part: Part,
-        path: &Path,
-        examine: Examine,
-    ) -> Result<(), HubError> {
+    async fn bring(&self, file: &HubFile, part: Part, path: &Path, examine: Examine) -> Result<(), HubError> {
         let report = &self.hub.inner.activity.report;
         let progress = (file.size > CHUNK).then(|| report.task(&file.path, Some(file.size)));
         self.total.advance(part.kept);
         if let Some(progress) = &progress {
             progress.advance(part.kept);
         }
-        let arrival = Arrival {
-            file: Arc::clone(part.file()),
-            size: file.size,
-            frontier: Arc::clone(part.frontier()),
-        };
+        let arrival =
+            Arrival { file: Arc::clone(part.file()), size: file.size, frontier: Arc::clone(part.frontier()) };
         let digests = async {
             let digested = arrival.digest(file.content, examine).await;
             digested.map_err(|source| HubError::File(FsError::of("read", path)(source)))
@@ -364,7 +363,10 @@ impl Transfer<'_> {
                 bytes = &bytes[length..];
                 if job.part.rest(index).is_empty() {
                     let next = index + 1;
-                    if !gives_all || !job.part.missing().contains(&next) || job.part.rest(next).start % CHUNK != 0 {
+                    if !gives_all
+                        || !job.part.missing().contains(&next)
+                        || job.part.rest(next).start % CHUNK != 0
+                    {
                         return Ok(());
                     }
                     index = next;

@@ -12,6 +12,7 @@ mod digests;
 mod error;
 mod fetch;
 mod pattern;
+pub mod python_json;
 mod repository;
 mod settings;
 mod snapshot;

@@ -162,7 +162,20 @@ mod tests {
             assert_eq!(RepositoryId::of_directory(&id.directory()), Some(id));
         }
         for text in [
-            "", "/", "a/", "/a", "a/b/c", "a b", "a--b", "a/..", "-a", "a.", "x.git", "ä/b", "a\n", &"a".repeat(97),
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a/b/c",
+            "a b",
+            "a--b",
+            "a/..",
+            "-a",
+            "a.",
+            "x.git",
+            "ä/b",
+            "a\n",
+            &"a".repeat(97),
         ] {
             assert!(text.parse::<RepositoryId>().is_err(), "{text}");
         }

@@ -174,7 +174,10 @@ mod tests {
             assert!(checked(&repository(), files.to_vec()).is_err(), "{paths:?}");
         }
         let files = checked(&repository(), vec![file("b"), file("a/..b"), file(".cache/x")]).unwrap();
-        assert_eq!(files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), [".cache/x", "a/..b", "b"]);
+        assert_eq!(
+            files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+            [".cache/x", "a/..b", "b"]
+        );
     }
 
     #[test]

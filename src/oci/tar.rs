@@ -62,7 +62,9 @@ impl VirtualTar {
     pub fn around(&self) -> Option<(Bytes, Bytes)> {
         let parts: Vec<&Part> = self.segments.iter().map(|segment| &segment.part).collect();
         match parts[..] {
-            [Part::Inline(before), Part::Blob(_), Part::Inline(after)] => Some((before.clone(), after.clone())),
+            [Part::Inline(before), Part::Blob(_), Part::Inline(after)] => {
+                Some((before.clone(), after.clone()))
+            }
             _ => None,
         }
     }

@@ -29,7 +29,7 @@ use crate::bentofile::{self, Bentofile, Loaded, Selection, Selector};
 use crate::build_time::item_time;
 use crate::debian::{self, Archive};
 use crate::discover::{self, Discovery, LateLoad, ModelReference};
-use crate::hub::{Hub, Wanted};
+use crate::hub::{Hub, HubError, Wanted};
 use crate::pydeps::Host;
 use crate::report::{Interrupt, Report};
 use crate::store::{
@@ -185,6 +185,11 @@ pub(super) fn hub_models(
     let discovery = discover(&bentofile, settings, surroundings)?;
     let declared = hub::declared(&discovery, endpoint)?;
     Ok(declared.into_iter().map(|(reference, wanted)| (reference.clone(), wanted)).collect())
+}
+
+/// An error of a hub, with the place at which the model is declared.
+pub(super) fn hub_error(reference: &ModelReference, source: HubError) -> BuildError {
+    hub::explain(reference, source)
 }
 
 fn load(settings: &Settings) -> Result<Loaded, BuildError> {

@@ -34,6 +34,13 @@ impl GcSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Age(SignedDuration);
 
+impl Age {
+    /// How long it is.
+    pub(super) fn duration(self) -> SignedDuration {
+        self.0
+    }
+}
+
 /// A text is no span of time.
 #[derive(Debug, Error)]
 #[error("`{text}` is no age: write a number and a unit, as in `90d`, `2w`, `12h` or `30m`")]

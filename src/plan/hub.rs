@@ -148,7 +148,10 @@ mod tests {
     #[test]
     fn large_contents_stand_alone_and_small_ones_together() {
         let sizes = [1, OWN_LAYER, 2, OWN_LAYER + 1];
-        assert_eq!(titles(&[input("m", &sizes)]), ["model m (file-1)", "model m (file-3)", "model m (2 files)"]);
+        assert_eq!(
+            titles(&[input("m", &sizes)]),
+            ["model m (file-1)", "model m (file-3)", "model m (2 files)"]
+        );
         assert_eq!(titles(&[input("m", &[OWN_LAYER])]), ["model m (file-0)", "model m (links)"]);
         let medium = [OWN_LAYER - 1; 6];
         assert_eq!(titles(&[input("m", &medium)]), ["model m (4 files)", "model m (2 files)"]);

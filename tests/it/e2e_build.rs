@@ -10,11 +10,13 @@ use ekiben::bentofile;
 use ekiben::debian::{self, Architecture, Archive, LockedPackage, Watch};
 use ekiben::env::Environment;
 use ekiben::ops::build::{BuildError, Outcome, Settings, Surroundings, build};
+use ekiben::ops::hub::HubAccessError;
 use ekiben::pydeps::Host;
 use ekiben::report::{Interrupt, Silent};
 use ekiben::store::{Error, Home};
 use jiff::Timestamp;
 use serde_json::Value as Json;
+use tokio::runtime::Runtime;
 
 use crate::support::peers::{Venv, program, programs};
 use crate::support::sources::repository;
@@ -70,6 +72,8 @@ impl World {
                 python,
                 debian_archive: Box::new(NoArchive),
                 debian_cache: debian::Cache::new(self.directory.path().join("debian")),
+                hub: Box::new(|| Err(HubAccessError::NoCache)),
+                runtime: &Runtime::new().expect("a runtime"),
                 now: Timestamp::from_second(1_767_225_600).expect("a time"),
                 report: &Silent,
                 interrupt: &interrupt,
@@ -225,7 +229,7 @@ fn a_failed_build_says_why_and_leaves_nothing() {
     );
     assert_eq!(
         with(unlocked, &service("m = bentoml.models.HuggingFaceModel('a/b')")),
-        "service.py:5:9: the Hugging Face model `a/b` cannot be packed yet, save it into the model store"
+        "service.py:5:9: cannot ask the Hugging Face Hub"
     );
     assert_eq!(
         with("docker: {cuda_version: 12}\n", &service("pass")),

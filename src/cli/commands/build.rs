@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::super::args::{BuildArgs, BuildOutput};
+use super::super::args::{BuildArgs, BuildOutput, LockArgs};
 use super::super::progress::human_size;
 use super::super::{CommandError, Session};
 use super::{containerize, document};
@@ -58,21 +58,32 @@ fn image_settings(outcome: &Outcome) -> image::Settings {
     }
 }
 
+pub(super) fn lock_settings(args: &LockArgs) -> Settings {
+    Settings {
+        bentofile: args.bentofile.clone(),
+        arguments: args.args.clone(),
+        argument_file: args.arg_file.clone(),
+        ..project(&args.build_ctx)
+    }
+}
+
 /// The project is a directory; anything else names the service of the working directory, as the original tool has it.
-fn settings(args: &BuildArgs) -> Settings {
-    let text = args.build_ctx.as_str();
+fn project(text: &str) -> Settings {
     let is_directory = !text.contains(':') && Path::new(text).is_dir();
     let (context, service) = if is_directory { (text, None) } else { (".", Some(text.to_owned())) };
+    Settings { context: PathBuf::from(context), service, ..Settings::default() }
+}
+
+fn settings(args: &BuildArgs) -> Settings {
     Settings {
-        context: PathBuf::from(context),
         bentofile: args.bentofile.clone(),
-        service,
         name: args.name.clone(),
         version: args.version.clone(),
         labels: args.labels.clone(),
         arguments: args.args.clone(),
         argument_file: args.arg_file.clone(),
         platform: args.platform.clone(),
+        ..project(&args.build_ctx)
     }
 }
 

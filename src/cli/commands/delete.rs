@@ -16,7 +16,7 @@ use super::document;
 use crate::env::Environment;
 use crate::ops;
 use crate::report::Interrupt;
-use crate::store::{Bento, Home, Item, Kind, Model, Store};
+use crate::store::{Bento, Home, Item, Model, Store};
 use crate::tag::{Tag, TagQuery};
 
 /// How often a question looks whether somebody asked to stop.
@@ -70,7 +70,8 @@ fn run<I: Item>(
     for target in targets {
         for tag in ops::delete::targets(&target, &store(&home))? {
             context.interrupt.check()?;
-            let deleted = args.yes || answers.confirm(I::KIND, &tag, printer, &context.interrupt)?;
+            let subject = format!("{} {tag}", I::KIND.to_string().to_lowercase());
+            let deleted = args.yes || answers.confirm(&subject, printer, &context.interrupt)?;
             if deleted {
                 delete(&tag, &home)?;
                 printer.summary(&format!("{} deleted.\n", shown::<I>(&tag)));
@@ -102,14 +103,12 @@ impl Answers {
     /// Asks until the answer is yes or no; nothing means no.
     pub(super) fn confirm(
         &mut self,
-        kind: Kind,
-        tag: &Tag,
+        subject: &str,
         printer: Printer,
         interrupt: &Interrupt,
     ) -> Result<bool, CommandError> {
-        let kind = kind.to_string().to_lowercase();
         loop {
-            printer.ask(&format!("delete {kind} {tag}? [y/N]: "));
+            printer.ask(&format!("delete {subject}? [y/N]: "));
             let Some(answer) = self.line(interrupt)? else {
                 printer.ask("\n");
                 return Err(DeleteError::Aborted.into());

@@ -15,6 +15,7 @@ use crate::env::Environment;
 use crate::oci::reference::without_credentials;
 use crate::ops::archives::{Packable, Unpackable};
 use crate::ops::cloud::{self, ExchangeError, Outcome, PullSettings, PushSettings, Remote, Transferred};
+use crate::ops::hub;
 use crate::store::{Bento, Kind, Model};
 use crate::tag::TagQuery;
 
@@ -81,6 +82,9 @@ pub(super) fn push<I: Packable>(args: &PushArgs, environment: Environment) -> Re
 }
 
 pub(super) fn pull_model(args: &PullModelArgs, environment: Environment) -> Result<ExitCode, CommandError> {
+    if let Some(name) = args.source.as_deref().filter(|source| source.starts_with(hub::SCHEME)) {
+        return super::hub::pull(args, name, environment);
+    }
     if let Some(place) = args.source.as_deref().filter(|source| is_place(source)) {
         return pull_from_registry::<Model>(place, args.force, (args.common, args.output), environment);
     }

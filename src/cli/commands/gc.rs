@@ -14,7 +14,7 @@ use super::{document, items};
 use crate::env::Environment;
 use crate::ops::gc::{self, Garbage, GcSettings};
 use crate::ops::models;
-use crate::store::{Home, Kind, Model};
+use crate::store::{Home, Model};
 
 /// Nothing says what may go.
 #[derive(Debug, Error)]
@@ -48,7 +48,8 @@ pub(super) fn run(args: &GcArgs, environment: Environment) -> Result<ExitCode, C
     for garbage in plan.garbage {
         context.interrupt.check()?;
         let deleted = !args.dry_run
-            && (args.yes || answers.confirm(Kind::Model, &garbage.tag, printer, &context.interrupt)?);
+            && (args.yes
+                || answers.confirm(&format!("model {}", garbage.tag), printer, &context.interrupt)?);
         let size = human_size(garbage.size);
         if deleted {
             models::delete(&garbage.tag, &home)?;

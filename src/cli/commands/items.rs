@@ -1,5 +1,6 @@
 //! Lists and single items of either store, in the forms of the original tool.
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value as Json, json};
 
@@ -82,7 +83,12 @@ pub(super) fn get(document: &Value, path: &std::path::Path, output: GetOutput) -
 
 /// A time as lists show it: of the local time zone, to the second.
 pub(super) fn local_time(time: &CreationTime) -> String {
-    time.timestamp().to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    local(time.timestamp())
+}
+
+/// The same for a moment.
+pub(super) fn local(time: Timestamp) -> String {
+    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod delete;
 mod document;
 mod exchange;
 mod gc;
+mod hub;
 mod items;
 mod models;
 mod registries;
@@ -32,6 +33,7 @@ pub(super) use registries::NotARegistry;
 pub(super) fn run(command: Command, environment: Environment) -> Result<ExitCode, CommandError> {
     match command {
         Command::Build(args) => build::run(&args, environment),
+        Command::Lock(args) => hub::lock(&args, environment),
         Command::Containerize(args) => containerize::run(&args, environment),
         Command::Serve(args) => serve::run(&args, &environment),
         Command::List(args) => bentos::list(&args, environment),
@@ -48,13 +50,15 @@ pub(super) fn run(command: Command, environment: Environment) -> Result<ExitCode
             cloud::update_current_context(&args, environment)
         }
         Command::Models(ModelsCommand::Create(args)) => models::create(&args, environment),
-        Command::Models(ModelsCommand::List(args)) => models::list(&args, environment),
+        Command::Models(ModelsCommand::List(args)) if args.hf => hub::list(&args, environment),
+        Command::Models(ModelsCommand::List(args)) => models::list(&args.list, environment),
         Command::Models(ModelsCommand::Get(args)) => models::get(&args, environment),
         Command::Models(ModelsCommand::Delete(args)) => delete::models(&args, environment),
         Command::Models(ModelsCommand::Export(args)) => archives::export::<Model>(&args, environment),
         Command::Models(ModelsCommand::Import(args)) => archives::import::<Model>(&args, environment),
         Command::Models(ModelsCommand::Push(args)) => exchange::push::<Model>(&args, environment),
         Command::Models(ModelsCommand::Pull(args)) => exchange::pull_model(&args, environment),
+        Command::Models(ModelsCommand::Gc(args)) if args.hf => hub::gc(&args, environment),
         Command::Models(ModelsCommand::Gc(args)) => gc::run(&args, environment),
     }
 }

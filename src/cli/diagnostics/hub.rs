@@ -1,15 +1,51 @@
 //! What to do about models of the Hugging Face Hub.
 
+use std::error::Error;
+
 use super::{Diagnosis, Kind, diagnosis, file_system, input};
-use crate::hub::{HubError, Refusal};
-use crate::ops::hub::HubAccessError;
+use crate::hub::{HubError, ParseRepositoryError, Refusal};
+use crate::ops::hub::{HubAccessError, HubPruneError, HubPullError, LockError};
 
 /// How a user becomes known to the hub.
-const LOG_IN: &str = "set `HF_TOKEN`, or log in with `hf auth login`, as somebody who may read the repository";
+const LOG_IN: &str =
+    "set `HF_TOKEN`, or log in with `hf auth login`, as somebody who may read the repository";
+
+/// What is known of an error, if it is about models of hubs.
+pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
+    if let Some(error) = error.downcast_ref::<HubError>() {
+        return Some(hub(error));
+    }
+    if let Some(error) = error.downcast_ref::<HubPullError>() {
+        return match error {
+            HubPullError::Access(error) => Some(access(error)),
+            HubPullError::Hub(error) => Some(hub(error)),
+            HubPullError::Layers(error) => super::explain(error.as_ref()),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<LockError>() {
+        return match error {
+            LockError::Build(error) => super::explain(error.as_ref()),
+            LockError::Access(error) => Some(access(error)),
+            LockError::Layers(error) => super::explain(error.as_ref()),
+            LockError::File(error) => Some(file_system(error)),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<HubPruneError>() {
+        return match error {
+            HubPruneError::Access(error) => Some(access(error)),
+            HubPruneError::Store(error) => super::explain(error),
+            HubPruneError::File(error) => Some(file_system(error)),
+        };
+    }
+    let hint = "name it as the hub's page does: `hf://organisation/name`, with `@` and a revision if it is not `main`";
+    error.is::<ParseRepositoryError>().then(|| diagnosis(Kind::CommandLine, hint))
+}
 
 pub(super) fn access(error: &HubAccessError) -> Diagnosis {
     match error {
-        HubAccessError::NoCache => diagnosis(Kind::Surroundings, "set `HF_HOME` to a directory for downloads"),
+        HubAccessError::NoCache => {
+            diagnosis(Kind::Surroundings, "set `HF_HOME` to a directory for downloads")
+        }
         HubAccessError::Http(_) => file_system(error),
     }
 }
@@ -58,9 +94,9 @@ fn refused(refusal: Refusal, with_token: bool) -> Diagnosis {
         Refusal::Gated if with_token => {
             input("ask for access on the repository's page, with the account that the token is of")
         }
-        Refusal::NoRepository if with_token => {
-            input("look at the name; if it is right, the account that the token is of may not read the repository")
-        }
+        Refusal::NoRepository if with_token => input(
+            "look at the name; if it is right, the account that the token is of may not read the repository",
+        ),
         Refusal::NoRepository => {
             diagnosis(Kind::Input, &format!("look at the name; if the repository is private, {LOG_IN}"))
         }

@@ -59,7 +59,8 @@ impl<'a> HubPins<'a> {
             ));
         }
         let pin = self.hub(reference)?.pin(wanted);
-        let (_, commit) = self.surroundings.runtime.block_on(pin).map_err(|source| explain(reference, source))?;
+        let (_, commit) =
+            self.surroundings.runtime.block_on(pin).map_err(|source| explain(reference, source))?;
         Ok(commit)
     }
 

@@ -142,7 +142,12 @@ impl Contents {
     }
 
     /// Finds out what the layers of the hub's models are.
-    pub(super) fn prepare(&self, plan: &BuildPlan, is_verified: bool, context: &Context) -> Result<(), ContainerizeError> {
+    pub(super) fn prepare(
+        &self,
+        plan: &BuildPlan,
+        is_verified: bool,
+        context: &Context,
+    ) -> Result<(), ContainerizeError> {
         self.hub.prepare(&plan.layers, is_verified, context)
     }
 

@@ -99,11 +99,7 @@ impl HubModels {
     }
 
     /// The files of a layer; none for layers of something else.
-    pub(super) fn layer(
-        &self,
-        content: &LayerContent,
-        context: &Context,
-    ) -> Result<Tree, ContainerizeError> {
+    pub(super) fn layer(&self, content: &LayerContent, context: &Context) -> Result<Tree, ContainerizeError> {
         let mut tree = bento_root()?;
         let LayerContent::Hub { repository, contents, has_links } = content else { return Ok(tree) };
         let repository = &self.repositories[*repository];
@@ -173,7 +169,9 @@ impl HubModels {
         let cached = pack::known(key, &context.cache);
         let locked = self.lock.layers.get(&key).map(|layer| (layer.digest, layer.size));
         match (cached, locked) {
-            (Some(found), Some(expected)) if found != expected => Err(other_bytes(layer, expected.0, found.0)),
+            (Some(found), Some(expected)) if found != expected => {
+                Err(other_bytes(layer, expected.0, found.0))
+            }
             (None, Some(locked)) => {
                 pack::remember(key, locked, &context.cache)?;
                 Ok(Some(locked))
@@ -198,7 +196,8 @@ impl HubModels {
                 continue;
             }
             let tar = VirtualTar::new(&self.layer(&layer.plan.content, context)?, context.time.seconds());
-            let names: Vec<ContentId> = contents.iter().map(|&index| repository.contents[index].1.content).collect();
+            let names: Vec<ContentId> =
+                contents.iter().map(|&index| repository.contents[index].1.content).collect();
             match (&names[..], tar.around()) {
                 ([only], Some((before, after))) => {
                     examine.insert(*only, Examine::Enveloped(Envelope { before, after }));

@@ -1,13 +1,10 @@
 //! What `bento.yaml` says of a model of the hub, key by key as the original tool writes it.
 
-use std::io;
-
 use md5::{Digest as _, Md5};
-use serde::Serialize as _;
 use serde_json::json;
 use thiserror::Error;
 
-use crate::hub::{Commit, ParseRepositoryError, Patterns, Repository, Wanted};
+use crate::hub::{Commit, ParseRepositoryError, Patterns, Repository, Wanted, python_json};
 use crate::store::{CreationTime, PinnedModel};
 use crate::tag::{self, Tag};
 use crate::yaml::Value;
@@ -62,7 +59,7 @@ pub(in crate::ops) fn pinned(
         "model_id": repository.id.as_str().to_lowercase(),
         "revision": commit.as_str(),
     });
-    let version = Md5::digest(python_json(&document));
+    let version = Md5::digest(python_json::compact(&document));
     let version = version.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     Ok(PinnedModel {
         tag: Tag::new(&repository.id.model_name(&version), &version)?,
@@ -102,31 +99,6 @@ fn list(patterns: Option<&[String]>) -> Value {
     patterns.map_or(Value::Null, |patterns| Value::list(patterns.iter().map(|text| text.as_str().into())))
 }
 
-/// JSON as Python writes it when told to leave out spaces: what is not ASCII is escaped.
-fn python_json(value: &serde_json::Value) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    value
-        .serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Ascii))
-        .expect("plain data is written to memory");
-    bytes
-}
-
-struct Ascii;
-
-impl serde_json::ser::Formatter for Ascii {
-    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
-        for letter in text.chars() {
-            if letter.is_ascii() {
-                write!(writer, "{letter}")?;
-            } else {
-                let mut units = [0; 2];
-                letter.encode_utf16(&mut units).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?;
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,7 +128,10 @@ mod tests {
         assert_eq!((read.revision.as_str(), &read.patterns), (commit.as_str(), &asked.patterns));
         let bare = PinnedModel { metadata: None, ..pinned(&asked, &commit, time.clone()).unwrap() };
         let read = wanted(&bare).unwrap();
-        assert_eq!((read.repository.id.as_str(), read.repository.endpoint.as_str()), ("org/my-model", PUBLIC));
+        assert_eq!(
+            (read.repository.id.as_str(), read.repository.endpoint.as_str()),
+            ("org/my-model", PUBLIC)
+        );
         let other = PinnedModel { registry: "other".to_owned(), ..bare };
         assert!(wanted(&other).is_err());
     }
@@ -168,11 +143,5 @@ mod tests {
         let mut entry = pinned(&asked, &commit, time).unwrap();
         entry.metadata = Some(Value::map([("model_id", "a/b".into()), ("include", "onnx/".into())]));
         assert_eq!(wanted(&entry).unwrap().patterns.include, Some(vec!["onnx/".to_owned()]));
-    }
-
-    #[test]
-    fn json_is_written_as_python_writes_it() {
-        let text = python_json(&json!({"a": ["é\n\"\u{1F600}", null, "\u{7f}"]}));
-        assert_eq!(String::from_utf8(text).unwrap(), "{\"a\":[\"\\u00e9\\n\\\"\\ud83d\\ude00\",null,\"\u{7f}\"]}");
     }
 }

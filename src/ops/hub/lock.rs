@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::fs::FsError;
-use crate::hub::{Commit, ContentId, HubError, HubFile, Patterns, Repository, RepositoryId, Snapshot, Wanted};
+use crate::hub::{
+    Commit, ContentId, HubError, HubFile, Patterns, Repository, RepositoryId, Snapshot, Wanted,
+};
 use crate::oci::digest::Digest;
 use crate::oci::json;
 
@@ -120,11 +122,8 @@ pub enum ModelLockError {
 
 impl LockedModel {
     pub(in crate::ops) fn new(wanted: &Wanted, snapshot: &Snapshot) -> Self {
-        let file = |file: &HubFile| LockedFile {
-            content: file.content,
-            path: file.path.clone(),
-            size: file.size,
-        };
+        let file =
+            |file: &HubFile| LockedFile { content: file.content, path: file.path.clone(), size: file.size };
         Self {
             commit: snapshot.commit.clone(),
             endpoint: snapshot.repository.endpoint.clone(),
@@ -143,11 +142,8 @@ impl LockedModel {
 
     /// Its files.
     pub(in crate::ops) fn snapshot(&self) -> Snapshot {
-        let file = |file: &LockedFile| HubFile {
-            path: file.path.clone(),
-            size: file.size,
-            content: file.content,
-        };
+        let file =
+            |file: &LockedFile| HubFile { path: file.path.clone(), size: file.size, content: file.content };
         let repository = Repository { endpoint: self.endpoint.clone(), id: self.id.clone() };
         Snapshot { repository, commit: self.commit.clone(), files: self.files.iter().map(file).collect() }
     }

@@ -2,15 +2,21 @@
 
 mod entry;
 mod lock;
+mod project;
+mod prune;
+mod pull;
 
 pub use entry::{HUB_REGISTRY, HubEntryError};
 pub(super) use entry::{pinned, wanted};
 pub(super) use lock::{LockedLayer, LockedModel, ModelLock, SIZE_LIMIT};
 pub use lock::{MODEL_LOCK, ModelLockError};
+pub use project::{LockError, Locked, LockedItem, lock};
+pub use prune::{HubItem, HubPlan, HubPruneError, list, plan, remove};
+pub use pull::{HubName, HubPullError, Pulled, SCHEME, pull};
 
 use super::Context;
-use crate::hub::{Hub, HubSettings};
 use crate::http::HttpError;
+use crate::hub::{Hub, HubSettings};
 
 /// There is no way to a hub.
 #[derive(Debug, thiserror::Error)]

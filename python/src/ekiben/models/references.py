@@ -8,6 +8,7 @@ from typing import Any
 
 from ..exceptions import BentoMLException, NotFound
 from ..tag import Tag
+from . import hub_cache
 from .model import Model
 from .store import active_store
 
@@ -77,13 +78,17 @@ class HuggingFaceModel(ModelReference):
         self.exclude = exclude
 
     def resolve(self) -> str:
-        """Return the snapshot's directory: from the cache, else downloaded."""
+        """Return the snapshot's directory: from the cache, else downloaded by the hub's own client, else by ``ekiben``.
+
+        Raises ``BentoMLException`` when it is not here and cannot be had.
+        """
+        found = hub_cache.find_snapshot(self.model_id, self.revision, self.include, self.exclude)
+        if found is not None:
+            return found
         try:
             from huggingface_hub import snapshot_download
-        except ImportError as error:
-            raise BentoMLException(
-                f"cannot resolve Hugging Face model `{self}`: the package `huggingface_hub` is not installed"
-            ) from error
+        except ImportError:
+            return self._pull()
         return snapshot_download(
             self.model_id,
             revision=self.revision,
@@ -91,6 +96,17 @@ class HuggingFaceModel(ModelReference):
             cache_dir=os.environ.get("BENTOML_HF_CACHE_DIR"),
             allow_patterns=self.include,
             ignore_patterns=self.exclude,
+        )
+
+    def _pull(self) -> str:
+        from ..stores import executable
+
+        places = {"HF_ENDPOINT": self.endpoint, "HF_HUB_CACHE": os.environ.get("BENTOML_HF_CACHE_DIR")}
+        return executable.pull_snapshot(
+            f"{self.model_id}@{self.revision}",
+            include=_as_list(self.include),
+            exclude=_as_list(self.exclude),
+            environment={name: value for name, value in places.items() if value},
         )
 
     def pin(self, entry: dict[str, Any]) -> None:
@@ -105,3 +121,7 @@ class HuggingFaceModel(ModelReference):
 
     def __repr__(self) -> str:
         return f"HuggingFaceModel(model_id={self.model_id!r}, revision={self.revision!r})"
+
+
+def _as_list(patterns: list[str] | str | None) -> list[str] | None:
+    return [patterns] if isinstance(patterns, str) else patterns

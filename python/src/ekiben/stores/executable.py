@@ -53,6 +53,19 @@ def pull(kind: Kind, source: Tag | str, *, force: bool) -> Tag:
     return tag
 
 
+def pull_snapshot(
+    name: str, *, include: list[str] | None, exclude: list[str] | None, environment: dict[str, str]
+) -> str:
+    """Download a snapshot of a Hugging Face repository, given as ``id@revision``, and return its directory."""
+    options = [("--include", include or ()), ("--exclude", exclude or ())]
+    patterns = [f"{option}={pattern}" for option, given in options for pattern in given]
+    purpose = f"download `{name}`"
+    printed = _run(
+        ["models", "pull", f"hf://{name}", *patterns, "-o", "json"], purpose=purpose, environment=environment
+    )
+    return str(_told(printed, "path", purpose))
+
+
 def _told(printed: str, key: str, purpose: str) -> object:
     """Return a field of what was printed, which must be JSON."""
     try:
@@ -65,7 +78,7 @@ def _flags(force: bool) -> list[str]:
     return ["--force"] if force else []
 
 
-def _run(arguments: list[str], *, purpose: str) -> str:
+def _run(arguments: list[str], *, purpose: str, environment: dict[str, str] | None = None) -> str:
     purpose = _clean(purpose)
     executable = _find()
     if executable is None:
@@ -74,7 +87,12 @@ def _run(arguments: list[str], *, purpose: str) -> str:
             f"PATH; install it with `cargo install {NAME}`, or put it into a directory of PATH"
         )
     done = subprocess.run(  # noqa: S603 (no shell; the executable is the user's own)
-        [executable, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        [executable, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment} if environment else None,
     )
     if done.returncode != 0:
         raise CLIException(f"cannot {purpose}: `{NAME}` failed: {_clean(done.stderr or done.stdout)}")
