@@ -77,6 +77,32 @@ fn upstream_serves_the_project_from_the_hub_and_computes_what_the_package_does()
 }
 
 #[test]
+fn upstream_pins_the_commit_of_the_hub() {
+    if peers::is_switched_off(SWITCH) {
+        return;
+    }
+    let (context, hub) = (TestContext::with_shared_cache(), Hub::start());
+    let commit = hub.repository(ID).commit(&peers::minilm());
+    let client = HubClient::new(&context, &hub, &context.work().join("home")).of(Venv::Frameworks);
+    let build = client.python().directory(&context.project("minilm")).any_stderr();
+    let tag = build.args(["-m", "bentoml", "build", "--output", "tag"]).run().stdout;
+    let (name, version) =
+        tag.trim().strip_prefix("__tag__:").and_then(|tag| tag.split_once(':')).expect("a tag");
+    let bento = context.bentoml_home().join("bentos").join(name).join(version);
+    let document = fs::read_to_string(bento.join("bento.yaml")).expect("the bento is there");
+    for line in [
+        format!("revision: {commit}"),
+        format!("endpoint: {}", hub.endpoint()),
+        // Upstream's own: the hub has to know the name so, too.
+        format!("model_id: {}", ID.to_lowercase()),
+    ] {
+        assert!(document.contains(&line), "no `{line}` in\n{document}");
+    }
+    let asked: Vec<String> = hub.take_log().into_iter().filter(|line| line.contains(ID)).collect();
+    assert_eq!(asked, [format!("GET /api/models/{ID}/revision/main")]);
+}
+
+#[test]
 fn close_meanings_have_close_vectors() {
     let recorded = recorded();
     let vector = |index: usize| -> Vec<f64> {

@@ -1,4 +1,4 @@
-"""A sentence encoder of the BERT family in NumPy: the transformer, then the mean over its tokens, of length 1."""
+"""A sentence encoder of the BERT family in NumPy: the transformer, then the mean of its tokens, length 1."""
 
 from __future__ import annotations
 

@@ -220,7 +220,8 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Option<(Received, usize)>>
 fn write_answer(mut connection: &TcpStream, answer: &Answer, is_head: bool) -> io::Result<bool> {
     let mut lines = vec![format!("HTTP/1.1 {} x", answer.status)];
     lines.extend(answer.headers.iter().map(|(name, value)| format!("{name}: {value}")));
-    if !answer.headers.iter().any(|(name, _)| name == "Content-Length") && answer.status != 204 {
+    let says_its_length = |name: &str| matches!(name, "Content-Length" | "Transfer-Encoding");
+    if !answer.headers.iter().any(|(name, _)| says_its_length(name)) && answer.status != 204 {
         lines.push(format!("Content-Length: {}", answer.length()));
     }
     connection.write_all((lines.join("\r\n") + "\r\n\r\n").as_bytes())?;

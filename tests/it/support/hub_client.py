@@ -14,6 +14,8 @@ def main() -> None:
     wanted = json.loads(sys.argv[1])
     try:
         result = getattr(huggingface_hub, wanted["function"])(**wanted["arguments"])
+        if hasattr(result, "__next__"):
+            result = [str(item) for item in result]
     except Exception as error:  # whatever the client raises is its answer
         response = getattr(error, "response", None)
         status = getattr(response, "status_code", None)

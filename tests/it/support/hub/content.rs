@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use walkdir::WalkDir;
@@ -111,6 +113,25 @@ impl Content {
         }
     }
 
+    /// The whole file, compressed and without a length.
+    pub(super) fn compressed_answer(&self) -> Answer {
+        let bytes =
+            std::fs::read(&self.path).unwrap_or_else(|error| panic!("{}: {error}", self.path.display()));
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(&bytes).expect("memory takes bytes");
+        let bytes = encoder.finish().expect("memory takes bytes");
+        let mut body = format!("{:x}\r\n", bytes.len()).into_bytes();
+        body.extend_from_slice(&bytes);
+        body.extend_from_slice(b"\r\n0\r\n\r\n");
+        Answer::status(200)
+            .header("Content-Type", "text/plain; charset=utf-8")
+            .header("Content-Encoding", "gzip")
+            .header("Transfer-Encoding", "chunked")
+            .header("Vary", "Accept-Encoding")
+            .header("ETag", format!("W/{}", self.etag()))
+            .body(body)
+    }
+
     fn parts(&self, start: u64, length: u64, faults: &Chosen) -> Vec<Part> {
         let end = start + length;
         let mut parts = Vec::new();
@@ -133,6 +154,12 @@ impl Content {
         parts.retain(|part| part.length() > 0);
         parts
     }
+}
+
+/// Whether the answer to a request may be compressed.
+pub(super) fn takes_gzip(request: &Received) -> bool {
+    let encodings = request.header("accept-encoding").unwrap_or_default();
+    encodings.split(',').any(|encoding| encoding.split(';').next().unwrap_or_default().trim() == "gzip")
 }
 
 /// Every file below a directory by its path there, links followed.

@@ -24,6 +24,11 @@ pub(super) fn entries(
         }
         entries.push(entry(path, file, offers_xet));
     }
+    for (alias, own) in &repository.aliases {
+        if let Some(file) = files.get(own) {
+            entries.push(entry(alias, file, offers_xet));
+        }
+    }
     if let Some(tampering) = &repository.tampering {
         tampering(&mut entries);
     }

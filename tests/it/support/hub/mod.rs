@@ -100,6 +100,7 @@ struct State {
     page: usize,
     offers_xet: bool,
     small_files: SmallFiles,
+    compresses: bool,
     signatures: BTreeSet<String>,
     signed: usize,
 }
@@ -117,6 +118,7 @@ impl Hub {
             page: PAGE,
             offers_xet: false,
             small_files: SmallFiles::Direct,
+            compresses: false,
             signatures: BTreeSet::new(),
             signed: 0,
         };
@@ -189,6 +191,12 @@ impl Hub {
         self.shared.state().small_files = way;
     }
 
+    /// Whether small files are sent compressed to those who take that, in chunks and without a length, as the real hub
+    /// does. Such an answer knows no ranges.
+    pub(crate) fn compress_small_files(&self, compresses: bool) {
+        self.shared.state().compresses = compresses;
+    }
+
     /// Lets no URL of the storage that was given out so far be good any more.
     pub(crate) fn expire_signatures(&self) {
         self.shared.state().signatures.clear();
@@ -220,9 +228,15 @@ impl Hub {
         self.requests("GET", fragment).iter().map(Logged::sent).sum()
     }
 
-    /// Requests to the storage that brought a token or any other `Authorization` along: there must be none.
+    /// Requests to the storage that brought a known token, wherever in the request, or any `Authorization` along: there
+    /// must be none.
     pub(crate) fn token_leaks(&self) -> Vec<String> {
-        let leaks = |logged: &Logged| logged.host == Host::Storage && logged.authorization().is_some();
+        let tokens = self.shared.state().tokens.clone();
+        let leaks = |logged: &Logged| {
+            let text = format!("{:?}", logged.request);
+            logged.host == Host::Storage
+                && (logged.authorization().is_some() || tokens.iter().any(|token| text.contains(token)))
+        };
         self.log().into_iter().filter(leaks).map(|logged| logged.path).collect()
     }
 }
@@ -296,6 +310,13 @@ impl Repository<'_> {
         change: impl Fn(&mut Vec<serde_json::Value>) + Send + Sync + 'static,
     ) -> &Self {
         self.change(|stored| stored.tampering = Some(Arc::new(change)));
+        self
+    }
+
+    /// Lists a file of the commit under one more name, which may be none that a file can have, and serves it under that
+    /// name to whoever asks: a client that trusts the name writes where it must not.
+    pub(crate) fn list_also(&self, file: &str, name: &str) -> &Self {
+        self.change(|stored| stored.aliases.insert(name.to_owned(), file.to_owned()));
         self
     }
 

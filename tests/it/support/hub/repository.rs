@@ -24,6 +24,8 @@ pub(super) struct Stored {
     /// Tokens of those who were let in.
     pub(super) admitted: BTreeSet<String>,
     pub(super) tampering: Option<Arc<Tampering>>,
+    /// Other names that files are listed and served under, and the files' own.
+    pub(super) aliases: BTreeMap<String, String>,
 }
 
 impl Stored {
@@ -42,6 +44,14 @@ impl Stored {
         let named = self.branches.get(name).or_else(|| self.tags.get(name));
         let hash = named.map_or(revision, String::as_str);
         Some((hash.to_owned(), Arc::clone(self.commits.get(hash)?)))
+    }
+
+    /// The file that a path may mean, with its commit, when the hub is out to deceive: clients differ in what they make of
+    /// `a/../b`, so that its end alone counts.
+    pub(super) fn deception(&self, path: &str) -> Option<(&str, &Content)> {
+        let last = path.rsplit('/').next();
+        let own = self.aliases.iter().find(|(alias, _)| alias.rsplit('/').next() == last)?.1;
+        self.commits.iter().find_map(|(commit, files)| Some((commit.as_str(), files.get(own)?)))
     }
 
     pub(super) fn large(&self, sha256: &str) -> Option<&Content> {

@@ -7,7 +7,7 @@ use super::super::fake_server::{Answer, Received};
 use super::faults::Chosen;
 use super::repository::Stored;
 use super::storage::escape;
-use super::{SmallFiles, State, listing};
+use super::{SmallFiles, State, content, listing};
 
 /// What stands after a repository's name in the paths of the API.
 const ACTIONS: &[&str] = &["refs", "revision", "tree", "xet-read-token"];
@@ -79,11 +79,22 @@ impl State {
                 Some(wanted) => self.file(request, &wanted, faults, SmallFiles::Direct),
                 None => refusal(404, "", "Not found"),
             },
-            rest => match Wanted::parse(rest, &["resolve"]) {
-                Some(wanted) => self.file(request, &wanted, faults, self.small_files),
-                None => refusal(404, "", "Not found"),
-            },
+            rest => {
+                let answer = match Wanted::parse(rest, &["resolve"]) {
+                    Some(wanted) => self.file(request, &wanted, faults, self.small_files),
+                    None => refusal(404, "", "Not found"),
+                };
+                let deception = self.deceive(request, faults).filter(|_| answer.status == 404);
+                deception.unwrap_or(answer)
+            }
         }
+    }
+
+    /// A file under a name that no file can have.
+    fn deceive(&self, request: &Received, faults: &Chosen) -> Option<Answer> {
+        let path = unescape(&request.path);
+        let (commit, file) = self.repositories.values().find_map(|repository| repository.deception(&path))?;
+        Some(file.answer(request, faults).header("X-Repo-Commit", commit))
     }
 
     /// A repository that the sender may see, or what to answer in its place.
@@ -205,7 +216,10 @@ impl State {
         }
         let Some(large) = &file.large else {
             if small == SmallFiles::Direct {
-                return file.answer(request, faults).header("X-Repo-Commit", commit);
+                let is_compressed = self.compresses && content::takes_gzip(request);
+                let answer =
+                    if is_compressed { file.compressed_answer() } else { file.answer(request, faults) };
+                return answer.header("X-Repo-Commit", commit);
             }
             let to = format!("/api/resolve-cache/models/{}/{commit}/{}", wanted.id, escape(&name));
             return Answer::status(307)
