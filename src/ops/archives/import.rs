@@ -13,11 +13,8 @@ use crate::archive::{self, ArchiveError, Input, Limits};
 use crate::fs::FsError;
 use crate::remote::Remotes;
 use crate::report::{Activity, Progress};
-use crate::store::{self, Bento, Home, Item, Kind, Model, Staging, tree_size};
+use crate::store::{self, Bento, Home, Item, Kind, LONGEST_DESCRIPTION, Model, Staging, tree_size};
 use crate::tag::Tag;
-
-/// The longest `model.yaml` or `bento.yaml`: the largest real ones carry schemas of some hundred KiB.
-const LONGEST_DESCRIPTION: u64 = 16 << 20;
 
 /// What was imported.
 #[derive(Clone, Debug, Serialize)]
