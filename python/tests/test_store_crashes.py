@@ -182,16 +182,23 @@ def test_broken_items_are_named_with_their_reason(home: Path, caplog: pytest.Log
         (home / "models/m" / version / "model.yaml").write_bytes(content)
     (home / "models/m/deep").mkdir()
     (home / "models/m/deep/model.yaml").write_text("[" * 5000)
+    (home / "models/m/huge").mkdir()
+    with (home / "models/m/huge/model.yaml").open("wb") as file:
+        file.truncate(10 << 30)
+    (home / "models/m/pipe").mkdir()
+    os.mkfifo(home / "models/m/pipe/model.yaml")
     (home / "models/.Not A Name").mkdir()
     (home / "models/.Not A Name" / "x").mkdir()
     (home / "models/file").touch()
     models = bentoml.models.list()
     assert {str(model.tag) for model in models} == {"m:1"}
     reasons = {record.args[1].args[0].rpartition("models/")[2] for record in caplog.records if record.args}
-    assert len(caplog.records) == 4, reasons
+    assert len(caplog.records) == 6, reasons
     assert "contains itself" in caplog.text
     assert "can't decode byte" in caplog.text
     assert "does not contain a 'model.yaml'" in caplog.text
+    assert "it is larger than 16 MiB" in caplog.text
+    assert "it is not a file" in caplog.text
     assert "nested too deeply" in caplog.text or "malformed" in caplog.text
 
 

@@ -553,6 +553,8 @@ fn store(error: &store::Error) -> Diagnosis {
             input("mend it, or take it out of the directory")
         }
         E::NoItemFile { .. }
+        | E::NotAFile { .. }
+        | E::TooLong { .. }
         | E::Parse { .. }
         | E::MissingField { .. }
         | E::BadField { .. }

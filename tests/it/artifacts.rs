@@ -1,7 +1,7 @@
 //! Models and bentos in registries: what goes there comes back, and nothing is sent twice.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use ekiben::oci::digest::Digest;
 use ekiben::registry::{Client, Settings};
 use ekiben::report::Activity;
 use ekiben::transport::registry::{Parcel, send};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 
 use crate::support::command::Command;
@@ -314,11 +315,27 @@ fn a_list_says_why_an_item_cannot_be_read() {
         fs::create_dir_all(models.join(name).join("v1")).unwrap();
         fs::write(models.join(name).join("v1/model.yaml"), bytes).unwrap();
     }
+    // More than memory has, and a pipe that nobody writes to.
+    for name in ["huge", "pipe"] {
+        fs::create_dir_all(models.join(name).join("v1")).unwrap();
+    }
+    File::create(models.join("huge/v1/model.yaml")).unwrap().set_len(10 << 30).unwrap();
+    let pipe = models.join("pipe/v1/model.yaml");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let listed = context.ekiben(["models", "list", "-o", "json"]).any_stderr().run();
     assert_eq!(listed.stdout, "[]\n");
+    assert!(listed.stderr.contains("huge/v1/model.yaml`: it is larger than 16 MiB"), "{}", listed.stderr);
+    assert!(listed.stderr.contains("pipe/v1/model.yaml`: it is not a file"), "{}", listed.stderr);
     for line in listed.stderr.lines() {
         let (path, reason) = line.split_once("model.yaml`: ").unwrap_or_else(|| panic!("no reason: {line}"));
         assert!(path.starts_with("WARNING: cannot ") && !reason.is_empty(), "{line}");
     }
-    assert_eq!(listed.stderr.lines().count(), 3);
+    assert_eq!(listed.stderr.lines().count(), 5);
+    let got = context.ekiben(["models", "get", "huge:v1"]).status(1).stderr("larger than 16 MiB").run();
+    assert_eq!(got.stdout, "");
+    // A pointer of that size names nothing: the newest is the latest.
+    let latest = File::create(models.join("huge/latest")).unwrap();
+    latest.set_len(10 << 30).unwrap();
+    let _ =
+        context.ekiben(["models", "get", "huge"]).status(1).stderr("no Models with name 'huge' exist").run();
 }
