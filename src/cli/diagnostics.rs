@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
-use super::commands::{DeleteError, ForcedRegistry, LoginError, NoCriterion, NotARegistry, UsageError};
+use super::commands::{DeleteError, LoginError, NoCriterion, NotARegistry, UsageError};
 use crate::archive::{ArchiveError, Fault};
 use crate::bentofile;
 use crate::cloud::CloudError;
@@ -191,8 +191,6 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
         file_system(error)
     } else if error.is::<CommandError>() {
         command()
-    } else if error.is::<ForcedRegistry>() {
-        diagnosis(Kind::CommandLine, "to fetch it again, delete it first")
     } else if error.is::<NotARegistry>() {
         diagnosis(Kind::CommandLine, "name it as `docker://REGISTRY/REPOSITORY:TAG`")
     } else if error.is::<NoCriterion>() {
@@ -366,6 +364,7 @@ fn artifacts(error: &ArtifactsError) -> Option<Diagnosis> {
         E::Pack { source, .. } | E::Unpack { source, .. } => archive(source),
         E::Taken { .. } => input("do not trust whoever made it; nothing of it was kept"),
         E::NoRoom { .. } => surroundings("make room, or set `BENTOML_HOME` to a directory on another disk"),
+        E::OtherItem { .. } => input("do not trust whoever pushed it; what is here was kept"),
         E::File(_) => file_system(error),
         E::Transport(error) => return transport(error),
         E::Archives(error) => archives(error),

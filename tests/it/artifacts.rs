@@ -124,18 +124,24 @@ fn a_model_comes_back_as_it_was() {
     assert_eq!(second["bytes_written"], 0);
 }
 
-#[test]
-fn a_bento_brings_its_models() {
-    let Some(registry) = DockerRegistry::plain() else { return };
-    let (here, there) = (TestContext::new(), TestContext::new());
-    let path = model(&here, "m:v1");
-    let bento = here.bentoml_home().join("bentos/b/v1");
+/// A bento `b:v1` that needs the model `m:v1`.
+fn bento_with_model(context: &TestContext) -> PathBuf {
+    let bento = context.bentoml_home().join("bentos/b/v1");
     fs::create_dir_all(bento.join("src")).unwrap();
     fs::write(bento.join("src/service.py"), "pass\n").unwrap();
     let yaml = "service: service:S\nname: b\nversion: v1\nbentoml_version: 1.4.39\n\
                 creation_time: '2026-01-01T00:00:00+00:00'\nlabels: {}\nspec: 2\nmodels:\n- tag: m:v1\n  module: ''\n  \
                 creation_time: '2026-01-01T00:00:00+00:00'\n";
     fs::write(bento.join("bento.yaml"), yaml).unwrap();
+    bento
+}
+
+#[test]
+fn a_bento_brings_its_models() {
+    let Some(registry) = DockerRegistry::plain() else { return };
+    let (here, there) = (TestContext::new(), TestContext::new());
+    let path = model(&here, "m:v1");
+    let bento = bento_with_model(&here);
     let model_name = format!("docker://{}/team/b:model", registry.host());
     let _pushed = here.ekiben(["models", "push", "m:v1", &model_name]).run();
     let name = format!("docker://{}/team/b:1", registry.host());
@@ -255,8 +261,55 @@ fn artifacts_that_are_no_good_leave_nothing() {
     let _output = context.ekiben(["models", "pull", &image]).status(1).stderr("bad/none").run();
     let other = context.ekiben(["models", "pull", "s3://somewhere"]).status(2);
     let _output = other.stderr("s3://somewhere").run();
-    let forced = context.ekiben(["models", "pull", &image, "--force"]).status(2);
-    let _output = forced.stderr("error: `--force` is for servers").run();
+}
+
+#[test]
+fn force_replaces_what_is_here_by_what_is_whole() {
+    let Some(registry) = DockerRegistry::plain() else { return };
+    let (here, there) = (TestContext::new(), TestContext::new());
+    let path = model(&here, "m:v1");
+    let name = format!("docker://{}/team/m:1", registry.host());
+    let _pushed = here.ekiben(["models", "push", "m:v1", &name]).run();
+    // Where there is nothing to replace, it is as without `--force`.
+    let pull = || there.ekiben(["models", "pull", &name, "--force"]);
+    assert_eq!(pull().run().stdout, "Successfully pulled model \"m:v1\"\n");
+    assert_eq!(tree(&stored(&there, "m:v1")), tree(&path));
+    fs::write(stored(&there, "m:v1").join("weights.safetensors"), "spoilt").unwrap();
+    fs::write(stored(&there, "m:v1").join("more"), "").unwrap();
+    let pulled = pull().args(["-o", "json"]).run().json();
+    assert_eq!((&pulled["tag"], &pulled["was_there"]), (&"m:v1".into(), &false.into()));
+    assert_eq!(tree(&stored(&there, "m:v1")), tree(&path));
+    assert_eq!(fs::read_to_string(there.bentoml_home().join("models/m/latest")).unwrap(), "v1");
+    assert_no_remains(&there);
+
+    // What is no good replaces nothing; nor does what says that it is something else.
+    let whole = tree(&stored(&there, "m:v1"));
+    let bad = put(&here, &registry, "bad/m:1", vec![tar(&[("model.yaml", "{unclosed")], &[])]);
+    let _output = there.ekiben(["models", "pull", &bad, "--force"]).status(1).stderr("no usable model").run();
+    let sly = put(&here, &registry, "bad/m:2", vec![tar(&[("model.yaml", MODEL_YAML)], &[])]);
+    let refused = there.ekiben(["models", "pull", &sly, "--force"]).status(1);
+    let _output = refused.stderr("cannot replace `m:v1`").stderr("says that it is `x:x`").run();
+    assert_eq!(tree(&stored(&there, "m:v1")), whole);
+    assert_no_remains(&there);
+}
+
+#[test]
+fn force_replaces_a_bento_and_keeps_its_models() {
+    let Some(registry) = DockerRegistry::plain() else { return };
+    let (here, there) = (TestContext::new(), TestContext::new());
+    let path = model(&here, "m:v1");
+    let bento = bento_with_model(&here);
+    let name = format!("docker://{}/team/b:1", registry.host());
+    let _pushed = here.ekiben(["push", "b:v1", &name]).run();
+    let _pulled = there.ekiben(["pull", &name]).run();
+    let pulled_bento = there.bentoml_home().join("bentos/b/v1");
+    fs::remove_file(pulled_bento.join("src/service.py")).unwrap();
+    fs::write(stored(&there, "m:v1").join("mine"), "").unwrap();
+    let again = there.ekiben(["pull", &name, "-f"]).stderr("Model m:v1 already exists").run().stdout;
+    assert_eq!(again, "Successfully pulled bento \"b:v1\"\n");
+    assert_eq!(tree(&pulled_bento), tree(&bento));
+    assert_eq!(tree(&stored(&there, "m:v1")).len(), tree(&path).len() + 1);
+    assert_no_remains(&there);
 }
 
 #[test]

@@ -27,6 +27,15 @@ pub struct Imported {
     pub models: Vec<Tag>,
 }
 
+/// What becomes of an item whose tag the store has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfPresent {
+    /// The one in the store stays, and the new one is refused.
+    Keep,
+    /// The new one takes its place, once it is whole.
+    Replace,
+}
+
 /// What can come out of an archive: a model or a bento.
 pub trait Unpackable: Packable {
     /// Puts what else the staged item carries into the home, once the item itself is known to be good.
@@ -151,7 +160,7 @@ pub fn import<I: Unpackable>(
     let progress = activity.report.task(&format!("importing {typed}"), size);
     unpack_into(typed, input, &staging, &*progress, (home, activity))?;
     drop(progress);
-    settle::<I>(typed, staging, home, activity)
+    settle::<I>(typed, staging, home, IfPresent::Keep, activity)
 }
 
 /// Puts what was unpacked into the store, with what else it carries; `place` says where it is from.
@@ -159,16 +168,20 @@ pub fn settle<I: Unpackable>(
     place: &str,
     staging: Staging,
     home: &Home,
+    if_present: IfPresent,
     activity: &Activity,
 ) -> Result<Imported, ArchivesError> {
     let store = I::store(home);
     let item = load::<I>(place, &staging)?;
-    if store.contains(item.tag()) {
+    if if_present == IfPresent::Keep && store.contains(item.tag()) {
         return Err(store::Error::AlreadyExists { tag: item.tag().clone(), store: store.path() }.into());
     }
     let models = item.settle(place, home, activity)?;
     activity.interrupt.check()?;
-    let item = store.register(staging)?;
+    let item = match if_present {
+        IfPresent::Keep => store.register(staging)?,
+        IfPresent::Replace => store.replace(staging)?,
+    };
     Ok(Imported { tag: item.tag().clone(), path: item.path().to_owned(), models })
 }
 

@@ -15,7 +15,7 @@ use crate::fs::FsError;
 use crate::oci::artifact::{self, Listed, ListedLayer, Part};
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
-use crate::ops::archives::{Unpackable, settle};
+use crate::ops::archives::{IfPresent, Unpackable, settle};
 use crate::registry::BlobCache;
 use crate::report::{Activity, Silent};
 use crate::store::{CreationTime, Kind, ModelInfo, Staging, copy_file};
@@ -41,11 +41,12 @@ pub struct Pulled {
 
 /// Pulls a model or a bento; its models come with it.
 ///
-/// It appears in the store whole, or not at all. An artifact that another tool made becomes a model of plain files, named
-/// after its repository.
+/// It appears in the store whole, or not at all; what it replaces is there until then. An artifact that another tool made
+/// becomes a model of plain files, named after its repository.
 pub fn pull<I: Unpackable>(
     reference: &Reference,
     places: &Places<'_>,
+    if_present: IfPresent,
     now: Timestamp,
 ) -> Result<Pulled, ArtifactsError> {
     let transports = places.transports;
@@ -55,13 +56,17 @@ pub fn pull<I: Unpackable>(
     let listed = artifact::read(&manifest.bytes).map_err(explain)?;
     let store = I::store(places.home);
     let stated = listed.title.as_ref().and_then(|(name, version)| Tag::new(name, version).ok());
-    if let Some(tag) = stated.filter(|tag| store.contains(tag)) {
+    if if_present == IfPresent::Keep
+        && let Some(tag) = stated.clone().filter(|tag| store.contains(tag))
+    {
         return Ok(Pulled { tag, was_there: true, models: Vec::new(), digest: manifest.digest });
     }
     let puller = Puller {
         reference: reference.to_string(),
         blobs: BlobCache::new(places.home.scratch().join(BLOBS)),
         listed: &listed,
+        stated,
+        if_present,
         home: places.home.path(),
         activity,
     };
@@ -79,6 +84,9 @@ struct Puller<'a> {
     reference: String,
     blobs: BlobCache,
     listed: &'a Listed,
+    /// The tag that the manifest says.
+    stated: Option<Tag>,
+    if_present: IfPresent,
     home: &'a Path,
     activity: &'a Activity,
 }
@@ -99,8 +107,25 @@ impl Puller<'_> {
         if I::KIND == Kind::Model && !has(Kind::Model) && !has(Kind::Bento) {
             self.describe(reference, digest, &staging, now)?;
         }
-        let imported = settle::<I>(&self.reference, staging, places.home, self.activity)?;
+        self.check_replaced::<I>(&staging, places)?;
+        let imported = settle::<I>(&self.reference, staging, places.home, self.if_present, self.activity)?;
         Ok(Pulled { tag: imported.tag, was_there: false, models: imported.models, digest: *digest })
+    }
+
+    /// Nothing is replaced by what calls itself something else.
+    fn check_replaced<I: Unpackable>(
+        &self,
+        staging: &Staging,
+        places: &Places<'_>,
+    ) -> Result<(), ArtifactsError> {
+        let (IfPresent::Replace, Some(stated)) = (self.if_present, &self.stated) else { return Ok(()) };
+        // What cannot be read is refused with more words elsewhere.
+        let Ok(found) = I::load(staging.path()) else { return Ok(()) };
+        if found.tag() == stated || !I::store(places.home).contains(found.tag()) {
+            return Ok(());
+        }
+        let (stated, found) = (stated.clone(), found.tag().clone());
+        Err(ArtifactsError::OtherItem { reference: self.reference.clone(), stated, found })
     }
 
     /// Removes what is left of the blobs: they are in the store now, or no good.
