@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -110,6 +111,23 @@ def test_sixteen_writers_and_readers(caplog: pytest.LogCaptureFixture) -> None:
     assert [worker.exitcode for worker in workers] == [0] * 16
     check(caplog)
     assert len(bentoml.models.list("m")) == 1 + 12 * 3
+
+
+def test_an_item_that_a_killed_process_was_replacing_is_put_back(home: Path) -> None:
+    """The executable replaces in three renames where there is no exchange; see `src/store/stage.rs`."""
+    save("m:other", b"")
+    for kept, expected in ((True, b"old"), (False, None)):
+        stage = home / "tmp/ekiben-staging-models-m-killed"
+        spare = stage / "replaced/models/m/v1"
+        spare.mkdir(parents=True)
+        (spare / "weights.bin").write_bytes(b"old")
+        if kept:  # else the new one had got its place, and was deleted since
+            (stage / "content").mkdir()
+        save(f"m:{kept}", b"")
+        assert [path.name for path in (home / "tmp").iterdir()] == ["locks"]
+        found = home / "models/m/v1/weights.bin"
+        assert (found.read_bytes() if found.exists() else None) == expected
+        shutil.rmtree(home / "models/m/v1", ignore_errors=True)
 
 
 def test_what_killed_writers_left_is_swept_and_what_others_use_is_not(home: Path) -> None:
