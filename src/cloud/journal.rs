@@ -18,6 +18,15 @@ use crate::oci::json::canonical;
 /// Pause between two looks whether another process is done with the same transfer.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
+/// How the journal of an upload is called, before what tells it from others.
+const UPLOAD: &str = "ekiben-upload-";
+
+/// How what is here of a download is called.
+pub(super) const DOWNLOAD: &str = "ekiben-download-";
+
+/// How files in a scratch directory begin that belong to transfers which broke off.
+pub const UNFINISHED: [&str; 2] = [UPLOAD, DOWNLOAD];
+
 /// An upload in parts.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Journal {
@@ -46,7 +55,7 @@ impl Place {
             "endpoint": client.endpoint(), "kind": item.kind.directory(), "name": item.name,
             "version": item.version, "size": tarball.size(), "fingerprint": tarball.fingerprint,
         });
-        let name = format!("ekiben-upload-{}", Digest::of(&canonical(&identity)).hex());
+        let name = format!("{UPLOAD}{}", Digest::of(&canonical(&identity)).hex());
         let scratch = &client.settings().scratch;
         let lock = lock(scratch, &name).await?;
         Ok(Self { path: scratch.join(format!("{name}.json")), _lock: lock })
@@ -68,11 +77,15 @@ impl Place {
     }
 }
 
+/// The file whose lock has whoever works on the transfer with this name.
+pub fn lock_path(scratch: &Path, name: &str) -> PathBuf {
+    scratch.join("locks").join(format!("{name}.lock"))
+}
+
 /// Waits until nobody else in this home has the name.
 pub(super) async fn lock(scratch: &Path, name: &str) -> Result<File, CloudError> {
-    let directory = scratch.join("locks");
-    crate::fs::create_dir_all(&directory)?;
-    let path = directory.join(format!("{name}.lock"));
+    let path = lock_path(scratch, name);
+    crate::fs::create_dir_all(path.parent().unwrap_or(scratch))?;
     let file = File::options().create(true).append(true).open(&path).map_err(FsError::of("open", &path))?;
     loop {
         match file.try_lock() {

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use ekiben::oci::artifact::{Artifact, ArtifactLayer, Description, Part, Purpose};
@@ -15,7 +16,7 @@ use ekiben::registry::{Client, Settings};
 use ekiben::report::Activity;
 use ekiben::transport::registry::{Parcel, send};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::command::Command;
 use crate::support::context::TestContext;
@@ -353,6 +354,36 @@ fn gc_deletes_what_is_old_and_unused() {
     assert!(output.starts_with("Model(tag=\"m:v2\") deleted, "), "{output}");
     assert!(output.ends_with(" freed.\n"), "{output}");
     assert_eq!(gc(&["--keep", "1", "-y"]).run().stdout, "Nothing to delete.\n");
+    // What nobody went on with goes, too; what was begun lately stays.
+    let scratch = context.bentoml_home().join("tmp");
+    let unfinished = |name: &str, day: u64| {
+        let path = scratch.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "half").unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600 + day * 86400);
+        File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        path
+    };
+    let old = [unfinished("ekiben-upload-ab.json", 1), unfinished("ekiben-pulls/blobs/sha256/cd", 2)];
+    let young = unfinished("ekiben-download-ef.part", 8);
+    let found = gc(&["--keep", "1", "--dry-run", "-o", "json"]).run().json();
+    let path = |name: &str| scratch.join(name).display().to_string();
+    assert_eq!(
+        found,
+        json!([
+            {"path": path("ekiben-pulls/blobs/sha256"), "size": 4, "changed": "2026-01-03T00:00:00Z", "deleted": false},
+            {"path": path("ekiben-upload-ab"), "size": 4, "changed": "2026-01-02T00:00:00Z", "deleted": false},
+        ])
+    );
+    let output = gc(&["--keep", "1", "--dry-run"]).run().stdout;
+    assert!(
+        output.contains("ekiben-upload-ab would be deleted, 4.00 B.\n8.00 B would be freed."),
+        "{output}"
+    );
+    assert!(old.iter().all(|path| path.exists()));
+    let output = gc(&["--keep", "1", "-y"]).run().stdout;
+    assert!(output.contains("Unfinished transfer ") && output.ends_with("8.00 B freed.\n"), "{output}");
+    assert!(old.iter().all(|path| !path.exists()) && young.exists());
     // A bento that cannot be read could need any of them.
     fs::write(bento.join("bento.yaml"), "{unclosed").unwrap();
     let output = gc(&["--keep", "0", "-y"]).any_stderr().run();

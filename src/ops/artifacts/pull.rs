@@ -18,7 +18,7 @@ use crate::oci::reference::Reference;
 use crate::ops::archives::{IfPresent, Unpackable, settle};
 use crate::registry::BlobCache;
 use crate::report::{Activity, Silent};
-use crate::store::{CreationTime, Kind, ModelInfo, Staging, copy_file};
+use crate::store::{CreationTime, Home, Kind, ModelInfo, Staging, copy_file};
 use crate::tag::Tag;
 
 /// Blobs on their way into the store; what an interrupted pull has fetched waits here for the next one.
@@ -70,6 +70,7 @@ pub fn pull<I: Unpackable>(
         home: places.home.path(),
         activity,
     };
+    let _in_use = in_use(places.home)?;
     puller.check_room()?;
     let wanted: Vec<_> = listed.layers.iter().map(|layer| (layer.digest, layer.size)).collect();
     transports.fetch(reference, &wanted, &puller.blobs)?;
@@ -78,6 +79,26 @@ pub fn pull<I: Unpackable>(
         puller.forget_blobs();
     }
     stored
+}
+
+/// Where blobs wait, in the scratch directory of a home.
+pub(in crate::ops) fn blobs(scratch: &Path) -> PathBuf {
+    // Every digest of an artifact is of this kind.
+    scratch.join(BLOBS).join("blobs/sha256")
+}
+
+/// The file on which every pull has a lock, together with all others.
+pub(in crate::ops) fn lock_path(scratch: &Path) -> PathBuf {
+    scratch.join("locks").join(format!("{BLOBS}.lock"))
+}
+
+/// Keeps the blobs from being swept until it is dropped.
+pub(in crate::ops) fn in_use(home: &Home) -> Result<File, FsError> {
+    let path = lock_path(&home.scratch());
+    crate::fs::create_dir_all(path.parent().unwrap_or(&path))?;
+    let file = File::options().create(true).append(true).open(&path).map_err(FsError::of("open", &path))?;
+    file.lock_shared().map_err(FsError::of("lock", &path))?;
+    Ok(file)
 }
 
 struct Puller<'a> {
