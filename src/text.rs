@@ -2,9 +2,12 @@
 //!
 //! Python, pip and PyYAML skip that mark, so that whoever edits such a file elsewhere never learns of it.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
+
+/// The longest text that somebody wrote, with much to spare: more is not read into memory.
+const LONGEST: u64 = 16 << 20;
 
 /// What some editors write at the start of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -44,12 +47,22 @@ pub struct NotUtf8 {
     pub byte: u8,
 }
 
+/// The file is no text that anybody wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("it is larger than {} MiB", LONGEST >> 20)]
+struct TooLong;
+
 /// Reads a text file, without its byte order mark.
 ///
 /// # Errors
 /// The file cannot be read, or is not UTF-8.
 pub fn read(path: &Path) -> Result<String, TextError> {
-    Ok(decode(fs::read(path)?)?)
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, TooLong).into());
+    }
+    Ok(decode(bytes)?)
 }
 
 /// Makes text of the bytes of a file, without its byte order mark.
@@ -80,6 +93,16 @@ fn decode_plain(bytes: Vec<u8>) -> Result<String, NotUtf8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_is_read_than_anybody_writes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(10 << 30).unwrap();
+        let error = read(file.path()).unwrap_err();
+        assert_eq!(error.to_string(), "it is larger than 16 MiB");
+        file.as_file().set_len(LONGEST).unwrap();
+        assert_eq!(read(file.path()).unwrap().len() as u64, LONGEST);
+    }
 
     #[test]
     fn a_byte_order_mark_is_skipped_once() {

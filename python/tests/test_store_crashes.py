@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -112,6 +113,23 @@ def test_sixteen_writers_and_readers(caplog: pytest.LogCaptureFixture) -> None:
     assert len(bentoml.models.list("m")) == 1 + 12 * 3
 
 
+def test_an_item_that_a_killed_process_was_replacing_is_put_back(home: Path) -> None:
+    """The executable replaces in three renames where there is no exchange; see `src/store/stage.rs`."""
+    save("m:other", b"")
+    for kept, expected in ((True, b"old"), (False, None)):
+        stage = home / "tmp/ekiben-staging-models-m-killed"
+        spare = stage / "replaced/models/m/v1"
+        spare.mkdir(parents=True)
+        (spare / "weights.bin").write_bytes(b"old")
+        if kept:  # else the new one had got its place, and was deleted since
+            (stage / "content").mkdir()
+        save(f"m:{kept}", b"")
+        assert [path.name for path in (home / "tmp").iterdir()] == ["locks"]
+        found = home / "models/m/v1/weights.bin"
+        assert (found.read_bytes() if found.exists() else None) == expected
+        shutil.rmtree(home / "models/m/v1", ignore_errors=True)
+
+
 def test_what_killed_writers_left_is_swept_and_what_others_use_is_not(home: Path) -> None:
     """Both tools call their directories so, and lock the file `in-use` in them; see `src/store/stage.rs`."""
     scratch = home / "tmp"
@@ -182,16 +200,23 @@ def test_broken_items_are_named_with_their_reason(home: Path, caplog: pytest.Log
         (home / "models/m" / version / "model.yaml").write_bytes(content)
     (home / "models/m/deep").mkdir()
     (home / "models/m/deep/model.yaml").write_text("[" * 5000)
+    (home / "models/m/huge").mkdir()
+    with (home / "models/m/huge/model.yaml").open("wb") as file:
+        file.truncate(10 << 30)
+    (home / "models/m/pipe").mkdir()
+    os.mkfifo(home / "models/m/pipe/model.yaml")
     (home / "models/.Not A Name").mkdir()
     (home / "models/.Not A Name" / "x").mkdir()
     (home / "models/file").touch()
     models = bentoml.models.list()
     assert {str(model.tag) for model in models} == {"m:1"}
     reasons = {record.args[1].args[0].rpartition("models/")[2] for record in caplog.records if record.args}
-    assert len(caplog.records) == 4, reasons
+    assert len(caplog.records) == 6, reasons
     assert "contains itself" in caplog.text
     assert "can't decode byte" in caplog.text
     assert "does not contain a 'model.yaml'" in caplog.text
+    assert "it is larger than 16 MiB" in caplog.text
+    assert "it is not a file" in caplog.text
     assert "nested too deeply" in caplog.text or "malformed" in caplog.text
 
 

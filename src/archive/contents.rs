@@ -43,6 +43,37 @@ pub(super) enum NodeKind {
     Symlink { target: String },
 }
 
+/// A member, for who packs it in a way of their own.
+#[derive(Clone, Debug)]
+pub struct Item<'a> {
+    /// Its path in the contents; empty for the root.
+    pub path: String,
+    /// What it is.
+    pub kind: ItemKind<'a>,
+    /// Its permission bits.
+    pub mode: u32,
+    /// When it was changed last: seconds since the epoch, and nanoseconds.
+    pub modified: (i64, u32),
+}
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemKind<'a> {
+    /// A directory.
+    Directory,
+    /// A file on this machine.
+    File {
+        /// Where it is.
+        source: &'a Path,
+        /// Its size when it was listed.
+        size: u64,
+    },
+    /// A file in memory.
+    Bytes(&'a [u8]),
+    /// A symbolic link, as written.
+    Symlink(&'a str),
+}
+
 /// A file that travels by itself.
 #[derive(Clone, Debug)]
 pub struct LargeFile {
@@ -99,6 +130,26 @@ impl Contents {
     /// Adds a file with the time of the root.
     pub fn add_file(&mut self, path: &str, bytes: impl Into<Vec<u8>>) {
         self.insert(path, NodeKind::Bytes(bytes.into()), 0o644);
+    }
+
+    /// Leaves out what is at a path, and everything below.
+    pub fn remove(&mut self, path: &str) {
+        let prefix = key(path);
+        self.nodes.retain(|path, _| !path.starts_with(&prefix));
+    }
+
+    /// All members, in order.
+    pub fn items(&self) -> impl Iterator<Item = Item<'_>> {
+        self.members().map(|(path, node)| {
+            let kind = match &node.kind {
+                NodeKind::Directory => ItemKind::Directory,
+                NodeKind::File { path, size } => ItemKind::File { source: path, size: *size },
+                NodeKind::Bytes(bytes) => ItemKind::Bytes(bytes),
+                NodeKind::Symlink { target } => ItemKind::Symlink(target),
+            };
+            let modified = (node.modified.seconds, node.modified.nanoseconds);
+            Item { path, kind, mode: node.mode, modified }
+        })
     }
 
     /// The bytes of all files.

@@ -35,8 +35,10 @@ pub enum ArchiveError {
         what: &'static str,
     },
     /// It unpacks to more than there is room for.
-    #[error("the archive unpacks to more than the {limit} bytes that are free")]
+    #[error("the archive unpacks to more than the {limit} bytes that are free in `{}`", directory.display())]
     NoRoom {
+        /// Where it was to go.
+        directory: PathBuf,
         /// The bytes that may be used.
         limit: u64,
     },

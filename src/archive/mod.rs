@@ -19,7 +19,7 @@ mod unpack;
 mod zip_read;
 mod zip_write;
 
-pub use contents::{Contents, LargeFile, LinksOut};
+pub use contents::{Contents, Item, ItemKind, LargeFile, LinksOut};
 pub use error::{ArchiveError, Fault};
 pub use format::Format;
 pub use links::check_links;

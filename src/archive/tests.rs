@@ -313,7 +313,7 @@ fn archives_that_fill_the_disk_are_refused() {
     let small = Limits { bytes: 1000, ..LIMITS };
     for format in FORMATS {
         let error = unpack_file(&packed(directory.path(), format), into.path(), small).unwrap_err();
-        assert!(matches!(error, ArchiveError::NoRoom { limit: 1000 }), "{format}: {error:?}");
+        assert!(matches!(error, ArchiveError::NoRoom { limit: 1000, .. }), "{format}: {error:?}");
     }
     let few = Limits { members: 1, ..LIMITS };
     let error = unpack_file(&packed(directory.path(), Format::Tar), into.path(), few).unwrap_err();

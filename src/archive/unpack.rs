@@ -132,7 +132,7 @@ fn spool(mut rest: impl Read, scratch: &Path, limits: Limits) -> Result<File, Ar
         };
         total += count as u64;
         if total > limits.bytes {
-            return Err(ArchiveError::NoRoom { limit: limits.bytes });
+            return Err(ArchiveError::NoRoom { directory: scratch.to_owned(), limit: limits.bytes });
         }
         if count == 0 {
             break;
@@ -348,7 +348,8 @@ impl<'a> Unpacker<'a> {
     ) -> Result<(), ArchiveError> {
         let total = self.unpacked.bytes.saturating_add(size);
         if total > self.limits.bytes {
-            return Err(ArchiveError::NoRoom { limit: self.limits.bytes });
+            let directory = self.root.to_owned();
+            return Err(ArchiveError::NoRoom { directory, limit: self.limits.bytes });
         }
         let target = self.root.join(path);
         let file = File::options().write(true).create_new(true).mode(0o600).open(&target);

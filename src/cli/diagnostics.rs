@@ -6,7 +6,7 @@ use std::io;
 
 mod hub;
 
-use super::commands::{DeleteError, ForcedRegistry, LoginError, NoCriterion, NotARegistry, UsageError};
+use super::commands::{DeleteError, LoginError, NoCriterion, NotARegistry, UsageError};
 use crate::archive::{ArchiveError, Fault};
 use crate::bentofile;
 use crate::cloud::CloudError;
@@ -196,8 +196,6 @@ fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
         file_system(error)
     } else if error.is::<CommandError>() {
         command()
-    } else if error.is::<ForcedRegistry>() {
-        diagnosis(Kind::CommandLine, "to fetch it again, delete it first")
     } else if error.is::<NotARegistry>() {
         diagnosis(Kind::CommandLine, "name it as `docker://REGISTRY/REPOSITORY:TAG`")
     } else if error.is::<NoCriterion>() {
@@ -374,6 +372,7 @@ fn artifacts(error: &ArtifactsError) -> Option<Diagnosis> {
         E::Pack { source, .. } | E::Unpack { source, .. } => archive(source),
         E::Taken { .. } => input("do not trust whoever made it; nothing of it was kept"),
         E::NoRoom { .. } => surroundings("make room, or set `BENTOML_HOME` to a directory on another disk"),
+        E::OtherItem { .. } => input("do not trust whoever pushed it; what is here was kept"),
         E::File(_) => file_system(error),
         E::Transport(error) => return transport(error),
         E::Archives(error) => archives(error),
@@ -441,6 +440,7 @@ fn exchange(error: &ExchangeError) -> Option<Diagnosis> {
         E::Upload { source, .. } | E::Download { source, .. } => cloud(source),
         E::OtherItem { .. } => input("whoever pushed it may have to push it again; nothing of it was kept"),
         E::Contents(error) => archives(error),
+        E::Pack { source, .. } => archive(source),
         E::Cloud(error) => cloud(error),
         E::Store(error) => store(error),
         E::Http(_) => surroundings(""),
@@ -458,7 +458,6 @@ fn cloud(error: &CloudError) -> Diagnosis {
         E::Contexts { .. } => input("mend the file, or move it away and log in again"),
         E::Refused { .. } if error.is_unauthorized() => input(LOG_IN),
         E::Refused { status, .. } if status.is_client_error() => input(""),
-        E::Unfit { .. } => input("take it out of the item's directory, or put a file in its place"),
         E::Exchange { .. } => surroundings("check the address of the server, and the network"),
         E::Read(_) | E::File(_) => file_system(error),
         _ => surroundings("run the command again: what has arrived is not sent again"),
@@ -566,6 +565,8 @@ fn store(error: &store::Error) -> Diagnosis {
             input("mend it, or take it out of the directory")
         }
         E::NoItemFile { .. }
+        | E::NotAFile { .. }
+        | E::TooLong { .. }
         | E::Parse { .. }
         | E::MissingField { .. }
         | E::BadField { .. }

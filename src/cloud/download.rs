@@ -93,7 +93,7 @@ impl Download<'_> {
             "endpoint": self.client.endpoint(), "kind": item.kind.directory(), "name": item.name,
             "version": item.version,
         });
-        format!("ekiben-download-{}", Digest::of(&canonical(&identity)).hex())
+        format!("{}{}", journal::DOWNLOAD, Digest::of(&canonical(&identity)).hex())
     }
 
     /// The server says it, or shows it by giving a URL or none.

@@ -84,14 +84,6 @@ pub enum CloudError {
     /// What is to be pushed cannot be read.
     #[error("cannot read what is to be pushed")]
     Read(#[source] io::Error),
-    /// What is to be pushed has something in it that no archive can hold.
-    #[error("cannot push `{}`: {reason}", path.display())]
-    Unfit {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: &'static str,
-    },
     /// A file on this machine cannot be used.
     #[error(transparent)]
     File(#[from] FsError),

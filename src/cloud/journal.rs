@@ -14,6 +14,15 @@ use crate::fs::FsError;
 use crate::oci::digest::Digest;
 use crate::oci::json::canonical;
 
+/// How the journal of an upload is called, before what tells it from others.
+const UPLOAD: &str = "ekiben-upload-";
+
+/// How what is here of a download is called.
+pub(super) const DOWNLOAD: &str = "ekiben-download-";
+
+/// How files in a scratch directory begin that belong to transfers which broke off.
+pub const UNFINISHED: [&str; 2] = [UPLOAD, DOWNLOAD];
+
 /// An upload in parts.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Journal {
@@ -42,7 +51,7 @@ impl Place {
             "endpoint": client.endpoint(), "kind": item.kind.directory(), "name": item.name,
             "version": item.version, "size": tarball.size(), "fingerprint": tarball.fingerprint,
         });
-        let name = format!("ekiben-upload-{}", Digest::of(&canonical(&identity)).hex());
+        let name = format!("{UPLOAD}{}", Digest::of(&canonical(&identity)).hex());
         let scratch = &client.settings().scratch;
         let lock = lock(scratch, &name).await?;
         Ok(Self { path: scratch.join(format!("{name}.json")), _lock: lock })
@@ -64,9 +73,14 @@ impl Place {
     }
 }
 
+/// The file whose lock has whoever works on the transfer with this name.
+pub fn lock_path(scratch: &Path, name: &str) -> PathBuf {
+    scratch.join("locks").join(format!("{name}.lock"))
+}
+
 /// Waits until nobody else in this home has the name.
 pub(super) async fn lock(scratch: &Path, name: &str) -> Result<File, CloudError> {
-    Ok(crate::fs::lock_when_free(&scratch.join("locks").join(format!("{name}.lock"))).await?)
+    Ok(crate::fs::lock_when_free(&lock_path(scratch, name)).await?)
 }
 
 /// Replaces a file that is locked, in one step. What a killed process left of this is taken by the next one; what the

@@ -21,6 +21,7 @@ pub use client::{Client, ItemPath, Settings};
 pub use contexts::{CloudContext, Contexts, DEFAULT_ENDPOINT, ENVIRONMENT_CONTEXT, Saved};
 pub use download::{Download, Fetched};
 pub use error::CloudError;
+pub use journal::{UNFINISHED, lock_path};
 pub use login::{Invitation, invite, verify, wait_for_token};
 pub use manifest::{bento_body, bento_update, linked_model_body, model_body};
 pub use objects::{Organization, RemoteItem, Strategy, User};

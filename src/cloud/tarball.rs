@@ -1,13 +1,13 @@
 //! What an item holds, as one tar that exists only while it is sent.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Component, Path};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use super::error::CloudError;
+use crate::archive::{Contents, Item, ItemKind};
 use crate::fs::FsError;
 use crate::oci::blob::Blob;
 use crate::oci::digest::Digest;
@@ -15,7 +15,7 @@ use crate::oci::json::canonical;
 use crate::oci::tar::VirtualTar;
 use crate::oci::tree::{Content, Entry, EntryKind, Owner};
 
-/// The tar of a directory.
+/// A tar that does not exist yet.
 #[derive(Clone, Debug)]
 pub struct Tarball {
     pub(super) blob: Arc<dyn Blob>,
@@ -26,41 +26,40 @@ pub struct Tarball {
 #[derive(Serialize)]
 struct Stamp<'a> {
     name: &'a str,
+    /// Where a link leads.
+    target: &'a str,
     size: u64,
     mode: u32,
-    modified: (i64, i64),
+    modified: (i64, u32),
     inode: u64,
 }
 
 impl Tarball {
-    /// Lists a directory, but for what stands in its top level under `left_out`. No file is read before it is sent.
+    /// The tar of these contents. No file is read before it is sent.
     ///
-    /// The names begin with `./`, as those of the original tool. Links stay links where they lead to a place inside,
-    /// and become the file they lead to otherwise.
-    pub fn of_directory(root: &Path, left_out: Option<&str>) -> Result<Self, CloudError> {
+    /// The names begin with `./`, as those of the original tool.
+    pub fn new(contents: &Contents) -> Result<Self, CloudError> {
         let mut members = Vec::new();
         let mut prints = Vec::new();
-        let is_kept = |entry: &walkdir::DirEntry| {
-            entry.depth() != 1 || left_out.is_none_or(|name| entry.file_name() != name)
-        };
-        for entry in walkdir::WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(is_kept) {
-            let entry = entry.map_err(|error| {
-                let path = error.path().unwrap_or(root).to_owned();
-                FsError { action: "list", path, source: error.into() }
-            })?;
-            let path = entry.path();
-            let relative = path.strip_prefix(root).unwrap_or(path).to_str();
-            let relative = relative.ok_or_else(|| unfit(path, "its name is not UTF-8"))?;
-            let name = if relative.is_empty() { ".".to_owned() } else { format!("./{relative}") };
-            let (member, metadata) = member(root, path)?;
+        for item in contents.items() {
+            let name = if item.path.is_empty() { ".".to_owned() } else { format!("./{}", item.path) };
+            let inode = match item.kind {
+                ItemKind::File { source, .. } => {
+                    source.metadata().map_err(FsError::of("read", source))?.ino()
+                }
+                _ => 0,
+            };
+            let (kind, target) = kind(&item);
             prints.push(Digest::of(&canonical(&Stamp {
                 name: &name,
-                size: metadata.len(),
-                mode: metadata.mode(),
-                modified: (metadata.mtime(), metadata.mtime_nsec()),
-                inode: metadata.ino(),
+                target,
+                size: size(&kind),
+                mode: item.mode,
+                modified: item.modified,
+                inode,
             })));
-            members.push((name, member, u64::try_from(metadata.mtime()).unwrap_or_default()));
+            let entry = Entry { kind, mode: item.mode, owner: Owner::ROOT };
+            members.push((name, entry, u64::try_from(item.modified.0).unwrap_or_default()));
         }
         let tar =
             VirtualTar::of_members(members.iter().map(|(name, entry, time)| (name.as_str(), entry, *time)));
@@ -73,54 +72,39 @@ impl Tarball {
     }
 }
 
-fn member(root: &Path, path: &Path) -> Result<(Entry, fs::Metadata), CloudError> {
-    let mut metadata = path.symlink_metadata().map_err(FsError::of("read", path))?;
-    if metadata.is_symlink() {
-        let target = fs::read_link(path).map_err(FsError::of("read", path))?;
-        let below = path.strip_prefix(root).unwrap_or(path);
-        if leads_inside(below, &target) {
-            let target = target.to_str().ok_or_else(|| unfit(path, "its target is not UTF-8"))?;
-            return Ok((Entry::symlink(target, Owner::ROOT), metadata));
+/// What a member is in a tar, and where it leads if it is a link.
+fn kind<'a>(item: &Item<'a>) -> (EntryKind, &'a str) {
+    match item.kind {
+        ItemKind::Directory => (EntryKind::Directory, ""),
+        ItemKind::File { source, size } => {
+            (EntryKind::File(Content::File { path: source.to_owned(), size }), "")
         }
-        metadata = path.metadata().map_err(FsError::of("read", path))?;
-        if !metadata.is_file() {
-            return Err(unfit(path, "it is a link that leads out of the item"));
-        }
+        ItemKind::Bytes(bytes) => (EntryKind::File(Content::Bytes(Bytes::copy_from_slice(bytes))), ""),
+        ItemKind::Symlink(target) => (EntryKind::Symlink(target.to_owned()), target),
     }
-    let kind = if metadata.is_dir() {
-        EntryKind::Directory
-    } else if metadata.is_file() {
-        EntryKind::File(Content::File { path: path.to_owned(), size: metadata.len() })
-    } else {
-        return Err(unfit(path, "it is neither a file nor a directory"));
-    };
-    Ok((Entry { kind, mode: metadata.mode() & 0o777, owner: Owner::ROOT }, metadata))
 }
 
-/// Whether a link at a path below the root stays below it, by its text alone.
-fn leads_inside(link: &Path, target: &Path) -> bool {
-    let mut depth = link.components().count().saturating_sub(1);
-    for step in target.components() {
-        match step {
-            Component::Normal(_) => depth += 1,
-            Component::CurDir => {}
-            Component::ParentDir if depth > 0 => depth -= 1,
-            _ => return false,
-        }
+fn size(kind: &EntryKind) -> u64 {
+    match kind {
+        EntryKind::File(content) => content.size(),
+        _ => 0,
     }
-    true
-}
-
-fn unfit(path: &Path, reason: &'static str) -> CloudError {
-    CloudError::Unfit { path: path.to_owned(), reason }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Read as _;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::path::Path;
 
     use super::*;
+    use crate::archive::LinksOut;
+    use crate::report::Interrupt;
+
+    fn contents(root: &Path) -> Contents {
+        Contents::of_directory(root, LinksOut::Followed, &Interrupt::default()).unwrap()
+    }
 
     #[test]
     fn names_modes_and_links_are_those_of_the_directory() {
@@ -134,7 +118,9 @@ mod tests {
         fs::write(directory.path().join("outside"), "out").unwrap();
         symlink("sub/.wh.any", root.join("inside")).unwrap();
         symlink("../outside", root.join("outward")).unwrap();
-        let tarball = Tarball::of_directory(&root, Some("models")).unwrap();
+        let mut contents = contents(&root);
+        contents.remove("models");
+        let tarball = Tarball::new(&contents).unwrap();
         let mut bytes = Vec::new();
         tarball.blob.open_at(0).unwrap().read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes.len() as u64, tarball.size());
@@ -164,10 +150,17 @@ mod tests {
     fn a_changed_file_is_another_tarball() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("a"), "one").unwrap();
-        let print = || Tarball::of_directory(directory.path(), None).unwrap().fingerprint;
+        let print = || Tarball::new(&contents(directory.path())).unwrap().fingerprint;
         let before = print();
         assert_eq!(before, print());
         fs::write(directory.path().join("a"), "two").unwrap();
-        assert_ne!(before, print());
+        let changed = print();
+        assert_ne!(before, changed);
+        // A link is read without what it leads to: only its text tells that it is another.
+        symlink("a", directory.path().join("link")).unwrap();
+        let linked = print();
+        fs::remove_file(directory.path().join("link")).unwrap();
+        symlink("b", directory.path().join("link")).unwrap();
+        assert_ne!(linked, print());
     }
 }

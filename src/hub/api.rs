@@ -115,7 +115,7 @@ impl Hub {
             return Err(HubError::RevisionName { repository, revision });
         }
         let path = format!("revision/{}", utf8_percent_encode(revision, SEGMENT));
-        let url = self.api(repository, &path)?;
+        let url = api_url(repository, &path)?;
         let (answer, _): (RevisionAnswer, _) = self.json(repository, Some(revision), &url).await?;
         let bad = |reason: &str| HubError::Answer { url: redact::url(&url), reason: reason.to_owned() };
         let commit = Commit::new(&answer.sha).ok_or_else(|| bad("its `sha` is no commit"))?;
@@ -154,7 +154,7 @@ impl Hub {
     }
 
     async fn tree(&self, repository: &Repository, commit: &Commit) -> Result<Vec<ListedFile>, HubError> {
-        let mut url = self.api(repository, &format!("tree/{commit}?recursive=true&expand=false"))?;
+        let mut url = api_url(repository, &format!("tree/{commit}?recursive=true&expand=false"))?;
         let mut files: Vec<ListedFile> = Vec::new();
         loop {
             let bad = |reason: String| HubError::Answer { url: redact::url(&url), reason };
@@ -185,18 +185,6 @@ impl Hub {
             revision: revision.to_owned(),
             cache: self.inner.cache.root().to_owned(),
         }
-    }
-
-    fn api(&self, repository: &Repository, path: &str) -> Result<Url, HubError> {
-        endpoint_url(repository, &format!("api/models/{}/{path}", repository.id))
-    }
-
-    /// The URL at which the hub itself has a file.
-    pub(super) fn file_url(&self, snapshot: &Snapshot, path: &str) -> Result<Url, HubError> {
-        let path: Vec<_> =
-            path.split('/').map(|part| utf8_percent_encode(part, SEGMENT).to_string()).collect();
-        let Snapshot { repository, commit, .. } = snapshot;
-        endpoint_url(repository, &format!("{}/resolve/{commit}/{}", repository.id, path.join("/")))
     }
 
     /// A request that bears the token where it is meant to go.
@@ -307,6 +295,17 @@ impl Hub {
         let plain: String = redact::text(&text).chars().filter(|letter| !letter.is_control()).collect();
         plain.chars().take(MAX_MESSAGE).collect()
     }
+}
+
+fn api_url(repository: &Repository, path: &str) -> Result<Url, HubError> {
+    endpoint_url(repository, &format!("api/models/{}/{path}", repository.id))
+}
+
+/// The URL at which the hub itself has a file.
+pub(super) fn file_url(snapshot: &Snapshot, path: &str) -> Result<Url, HubError> {
+    let path: Vec<_> = path.split('/').map(|part| utf8_percent_encode(part, SEGMENT).to_string()).collect();
+    let Snapshot { repository, commit, .. } = snapshot;
+    endpoint_url(repository, &format!("{}/resolve/{commit}/{}", repository.id, path.join("/")))
 }
 
 fn endpoint_url(repository: &Repository, path: &str) -> Result<Url, HubError> {

@@ -122,7 +122,7 @@ impl Arrival {
         let envelope = examine.envelope();
         let content = blocking::run(move || match expected {
             ContentId::Sha256(_) => {
-                let hasher = self.follow(Hasher::new(io::sink()), |hasher, piece| write(hasher, piece))?;
+                let hasher = self.follow(Hasher::new(io::sink()), write)?;
                 Ok(hasher.map(|hasher| ContentId::Sha256(hasher.digest().0)))
             }
             ContentId::Git(_) => {
@@ -137,7 +137,7 @@ impl Arrival {
             blocking::run(move || {
                 let mut hasher = Hasher::new(io::sink());
                 write(&mut hasher, &before);
-                let hasher = other.follow(hasher, |hasher, piece| write(hasher, piece))?;
+                let hasher = other.follow(hasher, write)?;
                 Ok(hasher.map(|mut hasher| {
                     write(&mut hasher, &after);
                     hasher.digest()

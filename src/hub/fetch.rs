@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Semaphore;
 
-use super::api::Hub;
+use super::api::{Hub, file_url};
 use super::chunks::{CHUNK, Part};
 use super::digests::{Arrival, Examine, Found, Frontier};
 use super::error::HubError;
@@ -315,7 +315,7 @@ impl Transfer<'_> {
     async fn attempt(&self, job: &Job<'_>, index: usize) -> Result<(), HubError> {
         let hub = self.hub;
         let known = job.location().clone();
-        let url = known.map_or_else(|| hub.file_url(self.snapshot, &job.file.path), Ok)?;
+        let url = known.map_or_else(|| file_url(self.snapshot, &job.file.path), Ok)?;
         let rest = job.part.rest(index);
         let is_whole = rest.start == 0 && rest.end == job.file.size;
         let request = hub.request(&self.snapshot.repository, &url);
@@ -365,7 +365,7 @@ impl Transfer<'_> {
                     let next = index + 1;
                     if !gives_all
                         || !job.part.missing().contains(&next)
-                        || job.part.rest(next).start % CHUNK != 0
+                        || !job.part.rest(next).start.is_multiple_of(CHUNK)
                     {
                         return Ok(());
                     }

@@ -46,7 +46,7 @@ impl FromStr for RepositoryId {
             "its parts neither begin nor end with `-` or `.`"
         } else if text.contains(SEPARATOR) || text.contains("..") {
             "neither `--` nor `..` may be in it"
-        } else if text.ends_with(".git") {
+        } else if text.strip_suffix(".git").is_some() {
             "it must not end with `.git`"
         } else {
             return Ok(Self(text.to_owned()));

@@ -14,6 +14,7 @@ mod image_lock;
 mod image_requirements;
 pub mod models;
 pub mod serve;
+pub mod unfinished;
 
 pub use base_choice::BaseImageError;
 pub use context::{Context, ContextError};

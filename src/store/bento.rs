@@ -314,8 +314,8 @@ impl ImageInfo {
 impl Item for Bento {
     const KIND: Kind = Kind::Bento;
 
-    fn load(path: &Path) -> Result<Self, Error> {
-        let fields = Fields::read(Self::KIND, path)?;
+    fn of_document(path: &Path, document: Value) -> Result<Self, Error> {
+        let fields = Fields::of(Self::KIND, path, document);
         let empty = || Value::Map(Vec::new());
         let models = fields.list("models")?.iter().map(|model| PinnedModel::read(model, &fields));
         let services = fields.list("services")?.iter().map(|service| ServiceInfo::read(service, &fields));

@@ -1,4 +1,4 @@
-//! Copying a user's directory, and measuring one.
+//! Copying a user's directory.
 
 use std::fs::{self, File, FileTimes, FileType};
 use std::io;
@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::size::TreeSize;
 use crate::report::{Interrupt, Interrupted};
 
-/// A directory could not be copied or measured.
+/// A directory could not be copied.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     /// The source cannot be walked.
@@ -57,15 +58,6 @@ pub enum CopyError {
     Interrupted(#[from] Interrupted),
 }
 
-/// How much a directory holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TreeSize {
-    /// The number of files.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
 /// Copies what is in `from` into the existing directory `to`, following symbolic links.
 ///
 /// Modes and times are kept. The copy shares blocks with the original only where the file system
@@ -106,22 +98,6 @@ pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     }
     copy.set_permissions(metadata.permissions())?;
     copy.set_times(FileTimes::new().set_modified(metadata.modified()?))
-}
-
-/// Adds up the files of a directory; a link to a file counts as the file.
-pub fn tree_size(path: &Path) -> Result<TreeSize, CopyError> {
-    let mut size = TreeSize::default();
-    for entry in walkdir::WalkDir::new(path) {
-        let entry = entry.map_err(|error| unreadable(path, error))?;
-        // A dangling link has no size.
-        if let Ok(metadata) = fs::metadata(entry.path())
-            && metadata.is_file()
-        {
-            size.files += 1;
-            size.bytes += metadata.len();
-        }
-    }
-    Ok(size)
 }
 
 fn describe(kind: FileType) -> &'static str {

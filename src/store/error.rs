@@ -68,6 +68,20 @@ pub enum Error {
         /// The version directory.
         path: PathBuf,
     },
+    /// `model.yaml` or `bento.yaml` is a directory, a pipe or something else that is no file.
+    #[error("cannot read `{}`: it is not a file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// `model.yaml` or `bento.yaml` is larger than any honest one.
+    #[error("cannot read `{}`: it is larger than {} MiB, the most that the description of an item may have", path.display(), limit >> 20)]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The most bytes.
+        limit: u64,
+    },
     /// `model.yaml` or `bento.yaml` is not YAML.
     #[error("cannot parse `{}`", path.display())]
     Parse {

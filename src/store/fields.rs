@@ -1,14 +1,17 @@
 //! Reading the fields of an item's file, tolerantly: unknown keys are ignored, absent ones have
 //! defaults where the original tool has them.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::directory::{Content, Directory, Unread};
 use super::layout::Kind;
 use super::{CreationTime, Error};
 use crate::tag::Tag;
 use crate::yaml::{self, Value};
+
+/// The longest `model.yaml` or `bento.yaml`: the largest real ones carry schemas of some hundred KiB.
+pub const LONGEST_DESCRIPTION: u64 = 16 << 20;
 
 /// An item's file, read.
 pub(super) struct Fields {
@@ -17,15 +20,9 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    pub(super) fn read(kind: Kind, item: &Path) -> Result<Self, Error> {
-        let path = item.join(kind.file_name());
-        let source = fs::read_to_string(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => Error::NoItemFile { kind, path: item.to_owned() },
-            _ => Error::Read { path: path.clone(), source },
-        })?;
-        let document =
-            yaml::read_value(&source).map_err(|source| Error::Parse { path: path.clone(), source })?;
-        Ok(Self { path, document })
+    /// The fields of the item in a directory.
+    pub(super) fn of(kind: Kind, item: &Path, document: Value) -> Self {
+        Self { path: item.join(kind.file_name()), document }
     }
 
     pub(super) fn tag(&self) -> Result<Tag, Error> {
@@ -76,6 +73,26 @@ impl Fields {
     pub(super) fn bad(&self, field: &'static str, expected: &'static str) -> Error {
         Error::BadField { path: self.path.clone(), field, expected }
     }
+}
+
+/// Reads the file of the item in `directory`, which is at `item`; the second value is its length.
+pub(super) fn read(kind: Kind, item: &Path, directory: &Directory) -> Result<(Value, u64), Error> {
+    let path = || item.join(kind.file_name());
+    let unread = |error| match error {
+        Unread::Failed(error) if error.kind() == io::ErrorKind::NotFound => {
+            Error::NoItemFile { kind, path: item.to_owned() }
+        }
+        Unread::Failed(source) => Error::Read { path: path(), source },
+        Unread::NotAFile => Error::NotAFile { path: path() },
+        Unread::TooLong => Error::TooLong { path: path(), limit: LONGEST_DESCRIPTION },
+    };
+    let Content { bytes, size } = directory.read(kind.file_name(), LONGEST_DESCRIPTION).map_err(unread)?;
+    let text = String::from_utf8(bytes).map_err(|error| Error::Read {
+        path: path(),
+        source: io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()),
+    })?;
+    let document = yaml::read_value(&text).map_err(|source| Error::Parse { path: path(), source })?;
+    Ok((document, size))
 }
 
 /// A map of text to text; other scalars count as the text they are written as.

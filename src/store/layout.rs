@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::{Bento, Error, Model, Store};
+use super::{Bento, Error, Model, Store, stage};
 
 /// Models or bentos.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,13 +57,15 @@ pub struct Home {
 }
 
 impl Home {
-    /// Opens a home and makes the directories that every home has.
+    /// Opens a home and makes the directories that every home has. An item that a killed process was replacing is
+    /// there again.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let home = Self { path: path.into() };
         for directory in ["bentos", "models", "envs", "tmp"] {
             let path = home.path.join(directory);
             fs::create_dir_all(&path).map_err(|source| Error::CreateHome { path, source })?;
         }
+        stage::recover(&home);
         Ok(home)
     }
 

@@ -7,37 +7,57 @@
 
 mod bento;
 mod copy;
+mod directory;
 mod error;
 mod fields;
 mod layout;
+mod listing;
 mod model;
+mod size;
 mod stage;
 mod time;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use crate::parallel;
 use crate::tag::{LATEST, Tag, TagQuery};
+use crate::yaml::Value;
+use directory::Directory;
 
 pub use bento::{
     Bento, BentoInfo, Dependency, Environment, ImageInfo, PinnedModel, STORE_REGISTRY, ServiceInfo,
 };
-pub use copy::{CopyError, TreeSize, copy_file, copy_tree, tree_size};
+pub use copy::{CopyError, copy_file, copy_tree};
 pub use error::Error;
+pub use fields::LONGEST_DESCRIPTION;
 pub use layout::{Home, Kind};
+pub use listing::Listing;
 pub use model::{FORMAT_VERSION, Model, ModelContext, ModelInfo};
+pub use size::{TreeSize, tree_size};
 pub use stage::Staging;
 pub use time::CreationTime;
 
+/// The longest content of a file that names a version, line feeds included.
+const LONGEST_POINTER: u64 = 1024;
+
 /// What a store holds: models or bentos.
-pub trait Item: Sized + Send {
+pub trait Item: Sized + Send + Sync {
     /// Which store it lives in.
     const KIND: Kind;
 
+    /// The item in a version directory whose file says this.
+    fn of_document(path: &Path, document: Value) -> Result<Self, Error>;
+
     /// Reads the item in a version directory.
-    fn load(path: &Path) -> Result<Self, Error>;
+    fn load(path: &Path) -> Result<Self, Error> {
+        let directory = Directory::open(path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => Error::NoItemFile { kind: Self::KIND, path: path.to_owned() },
+            _ => Error::Read { path: path.to_owned(), source },
+        })?;
+        Self::of_document(path, fields::read(Self::KIND, path, &directory)?.0)
+    }
 
     /// Its tag.
     fn tag(&self) -> &Tag;
@@ -51,15 +71,6 @@ pub trait Item: Sized + Send {
 pub struct Store<I> {
     home: Home,
     item: PhantomData<I>,
-}
-
-/// The items of a store, newest first, and what could not be read among them.
-#[derive(Debug)]
-pub struct Listing<I> {
-    /// The readable items.
-    pub items: Vec<I>,
-    /// One error for each unreadable one.
-    pub broken: Vec<Error>,
 }
 
 impl<I: Item> Store<I> {
@@ -77,30 +88,16 @@ impl<I: Item> Store<I> {
         self.path().join(tag.name()).join(tag.version())
     }
 
-    /// Lists everything, every version of a name, or one exact version.
-    ///
-    /// An unreadable item is reported beside the others; a name nobody knows is an error.
-    pub fn list(&self, filter: Option<&TagQuery>) -> Result<Listing<I>, Error> {
-        let mut listing = Listing { items: Vec::new(), broken: Vec::new() };
-        let paths = match filter {
-            None => self.all_version_paths()?,
-            Some(query) => self.matching_paths(query)?,
-        };
-        for loaded in parallel::map(&paths, |path| I::load(path)) {
-            match loaded {
-                Ok(item) => listing.items.push(item),
-                Err(error) => listing.broken.push(error),
-            }
-        }
-        listing
-            .items
-            .sort_by(|a, b| b.creation_time().cmp(a.creation_time()).then_with(|| a.tag().cmp(b.tag())));
-        Ok(listing)
-    }
-
     /// Finds the one item that a query means: exact, by the start of its version, or the newest.
     pub fn get(&self, query: &TagQuery) -> Result<I, Error> {
-        I::load(&self.find(query)?)
+        loop {
+            let path = self.find(query)?;
+            match I::load(&path) {
+                // Deleted between the two: what is left decides.
+                Err(_) if !path.is_dir() => {}
+                loaded => return loaded,
+            }
+        }
     }
 
     /// Finds the tag that a query means, without reading the item where that is possible.
@@ -218,26 +215,6 @@ impl<I: Item> Store<I> {
         }
     }
 
-    fn all_version_paths(&self) -> Result<Vec<PathBuf>, Error> {
-        let mut paths = Vec::new();
-        for name in subdirectories(&self.path())? {
-            paths.extend(version_paths(&name)?);
-        }
-        Ok(paths)
-    }
-
-    fn matching_paths(&self, query: &TagQuery) -> Result<Vec<PathBuf>, Error> {
-        let directory = self.path().join(query.name());
-        let Some(version) = query.version() else {
-            if !directory.is_dir() {
-                return Err(Error::NameNotListed { kind: I::KIND, name: query.name().to_owned() });
-            }
-            return version_paths(&directory);
-        };
-        let path = directory.join(version);
-        Ok(if version != LATEST && path.is_dir() { vec![path] } else { Vec::new() })
-    }
-
     fn find(&self, query: &TagQuery) -> Result<PathBuf, Error> {
         let directory = self.path().join(query.name());
         let Some(version) = query.version().filter(|_| !query.wants_latest()) else {
@@ -285,7 +262,8 @@ impl<I: Item> Store<I> {
 
     /// The version that the pointer names, if it names one.
     fn read_latest(&self, name: &str) -> Option<String> {
-        let text = fs::read_to_string(self.path().join(name).join(LATEST)).ok()?;
+        let directory = Directory::open(&self.path().join(name)).ok()?;
+        let text = String::from_utf8(directory.read(LATEST, LONGEST_POINTER).ok()?.bytes).ok()?;
         let version = text.trim();
         Tag::new(name, version).is_ok_and(|tag| tag.version() == version).then(|| version.to_owned())
     }
@@ -327,18 +305,10 @@ fn sync_directory(path: &Path) -> std::io::Result<()> {
 
 /// The version directories of a name, sorted; empty if the name is not there.
 fn version_paths(directory: &Path) -> Result<Vec<PathBuf>, Error> {
-    if directory.is_dir() { subdirectories(directory) } else { Ok(Vec::new()) }
-}
-
-fn subdirectories(directory: &Path) -> Result<Vec<PathBuf>, Error> {
-    let read_error = |source| Error::Read { path: directory.to_owned(), source };
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory).map_err(read_error)? {
-        let path = entry.map_err(read_error)?.path();
-        if path.is_dir() {
-            paths.push(path);
-        }
+    let names = Directory::open(directory).and_then(|open| open.directories());
+    match names {
+        Ok(names) => Ok(names.into_iter().map(|name| directory.join(name)).collect()),
+        Err(error) if listing::is_gone(&error) => Ok(Vec::new()),
+        Err(source) => Err(Error::Read { path: directory.to_owned(), source }),
     }
-    paths.sort();
-    Ok(paths)
 }

@@ -112,8 +112,8 @@ impl ModelInfo {
 impl Item for Model {
     const KIND: Kind = Kind::Model;
 
-    fn load(path: &Path) -> Result<Self, Error> {
-        let fields = Fields::read(Self::KIND, path)?;
+    fn of_document(path: &Path, document: Value) -> Result<Self, Error> {
+        let fields = Fields::of(Self::KIND, path, document);
         let empty = || Value::Map(Vec::new());
         let info = ModelInfo {
             tag: fields.tag()?,

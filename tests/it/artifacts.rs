@@ -1,10 +1,11 @@
 //! Models and bentos in registries: what goes there comes back, and nothing is sent twice.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use ekiben::oci::artifact::{Artifact, ArtifactLayer, Description, Part, Purpose};
@@ -14,7 +15,8 @@ use ekiben::oci::digest::Digest;
 use ekiben::registry::{Client, Settings};
 use ekiben::report::Activity;
 use ekiben::transport::registry::{Parcel, send};
-use serde_json::Value;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::{Value, json};
 
 use crate::support::command::Command;
 use crate::support::context::TestContext;
@@ -123,18 +125,24 @@ fn a_model_comes_back_as_it_was() {
     assert_eq!(second["bytes_written"], 0);
 }
 
-#[test]
-fn a_bento_brings_its_models() {
-    let Some(registry) = DockerRegistry::plain() else { return };
-    let (here, there) = (TestContext::new(), TestContext::new());
-    let path = model(&here, "m:v1");
-    let bento = here.bentoml_home().join("bentos/b/v1");
+/// A bento `b:v1` that needs the model `m:v1`.
+fn bento_with_model(context: &TestContext) -> PathBuf {
+    let bento = context.bentoml_home().join("bentos/b/v1");
     fs::create_dir_all(bento.join("src")).unwrap();
     fs::write(bento.join("src/service.py"), "pass\n").unwrap();
     let yaml = "service: service:S\nname: b\nversion: v1\nbentoml_version: 1.4.39\n\
                 creation_time: '2026-01-01T00:00:00+00:00'\nlabels: {}\nspec: 2\nmodels:\n- tag: m:v1\n  module: ''\n  \
                 creation_time: '2026-01-01T00:00:00+00:00'\n";
     fs::write(bento.join("bento.yaml"), yaml).unwrap();
+    bento
+}
+
+#[test]
+fn a_bento_brings_its_models() {
+    let Some(registry) = DockerRegistry::plain() else { return };
+    let (here, there) = (TestContext::new(), TestContext::new());
+    let path = model(&here, "m:v1");
+    let bento = bento_with_model(&here);
     let model_name = format!("docker://{}/team/b:model", registry.host());
     let _pushed = here.ekiben(["models", "push", "m:v1", &model_name]).run();
     let name = format!("docker://{}/team/b:1", registry.host());
@@ -254,8 +262,55 @@ fn artifacts_that_are_no_good_leave_nothing() {
     let _output = context.ekiben(["models", "pull", &image]).status(1).stderr("bad/none").run();
     let other = context.ekiben(["models", "pull", "s3://somewhere"]).status(2);
     let _output = other.stderr("s3://somewhere").run();
-    let forced = context.ekiben(["models", "pull", &image, "--force"]).status(2);
-    let _output = forced.stderr("error: `--force` is for servers").run();
+}
+
+#[test]
+fn force_replaces_what_is_here_by_what_is_whole() {
+    let Some(registry) = DockerRegistry::plain() else { return };
+    let (here, there) = (TestContext::new(), TestContext::new());
+    let path = model(&here, "m:v1");
+    let name = format!("docker://{}/team/m:1", registry.host());
+    let _pushed = here.ekiben(["models", "push", "m:v1", &name]).run();
+    // Where there is nothing to replace, it is as without `--force`.
+    let pull = || there.ekiben(["models", "pull", &name, "--force"]);
+    assert_eq!(pull().run().stdout, "Successfully pulled model \"m:v1\"\n");
+    assert_eq!(tree(&stored(&there, "m:v1")), tree(&path));
+    fs::write(stored(&there, "m:v1").join("weights.safetensors"), "spoilt").unwrap();
+    fs::write(stored(&there, "m:v1").join("more"), "").unwrap();
+    let pulled = pull().args(["-o", "json"]).run().json();
+    assert_eq!((&pulled["tag"], &pulled["was_there"]), (&"m:v1".into(), &false.into()));
+    assert_eq!(tree(&stored(&there, "m:v1")), tree(&path));
+    assert_eq!(fs::read_to_string(there.bentoml_home().join("models/m/latest")).unwrap(), "v1");
+    assert_no_remains(&there);
+
+    // What is no good replaces nothing; nor does what says that it is something else.
+    let whole = tree(&stored(&there, "m:v1"));
+    let bad = put(&here, &registry, "bad/m:1", vec![tar(&[("model.yaml", "{unclosed")], &[])]);
+    let _output = there.ekiben(["models", "pull", &bad, "--force"]).status(1).stderr("no usable model").run();
+    let sly = put(&here, &registry, "bad/m:2", vec![tar(&[("model.yaml", MODEL_YAML)], &[])]);
+    let refused = there.ekiben(["models", "pull", &sly, "--force"]).status(1);
+    let _output = refused.stderr("cannot replace `m:v1`").stderr("says that it is `x:x`").run();
+    assert_eq!(tree(&stored(&there, "m:v1")), whole);
+    assert_no_remains(&there);
+}
+
+#[test]
+fn force_replaces_a_bento_and_keeps_its_models() {
+    let Some(registry) = DockerRegistry::plain() else { return };
+    let (here, there) = (TestContext::new(), TestContext::new());
+    let path = model(&here, "m:v1");
+    let bento = bento_with_model(&here);
+    let name = format!("docker://{}/team/b:1", registry.host());
+    let _pushed = here.ekiben(["push", "b:v1", &name]).run();
+    let _pulled = there.ekiben(["pull", &name]).run();
+    let pulled_bento = there.bentoml_home().join("bentos/b/v1");
+    fs::remove_file(pulled_bento.join("src/service.py")).unwrap();
+    fs::write(stored(&there, "m:v1").join("mine"), "").unwrap();
+    let again = there.ekiben(["pull", &name, "-f"]).stderr("Model m:v1 already exists").run().stdout;
+    assert_eq!(again, "Successfully pulled bento \"b:v1\"\n");
+    assert_eq!(tree(&pulled_bento), tree(&bento));
+    assert_eq!(tree(&stored(&there, "m:v1")).len(), tree(&path).len() + 1);
+    assert_no_remains(&there);
 }
 
 #[test]
@@ -299,6 +354,36 @@ fn gc_deletes_what_is_old_and_unused() {
     assert!(output.starts_with("Model(tag=\"m:v2\") deleted, "), "{output}");
     assert!(output.ends_with(" freed.\n"), "{output}");
     assert_eq!(gc(&["--keep", "1", "-y"]).run().stdout, "Nothing to delete.\n");
+    // What nobody went on with goes, too; what was begun lately stays.
+    let scratch = context.bentoml_home().join("tmp");
+    let unfinished = |name: &str, day: u64| {
+        let path = scratch.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "half").unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600 + day * 86400);
+        File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        path
+    };
+    let old = [unfinished("ekiben-upload-ab.json", 1), unfinished("ekiben-pulls/blobs/sha256/cd", 2)];
+    let young = unfinished("ekiben-download-ef.part", 8);
+    let found = gc(&["--keep", "1", "--dry-run", "-o", "json"]).run().json();
+    let path = |name: &str| scratch.join(name).display().to_string();
+    assert_eq!(
+        found,
+        json!([
+            {"path": path("ekiben-pulls/blobs/sha256"), "size": 4, "changed": "2026-01-03T00:00:00Z", "deleted": false},
+            {"path": path("ekiben-upload-ab"), "size": 4, "changed": "2026-01-02T00:00:00Z", "deleted": false},
+        ])
+    );
+    let output = gc(&["--keep", "1", "--dry-run"]).run().stdout;
+    assert!(
+        output.contains("ekiben-upload-ab would be deleted, 4.00 B.\n8.00 B would be freed."),
+        "{output}"
+    );
+    assert!(old.iter().all(|path| path.exists()));
+    let output = gc(&["--keep", "1", "-y"]).run().stdout;
+    assert!(output.contains("Unfinished transfer ") && output.ends_with("8.00 B freed.\n"), "{output}");
+    assert!(old.iter().all(|path| !path.exists()) && young.exists());
     // A bento that cannot be read could need any of them.
     fs::write(bento.join("bento.yaml"), "{unclosed").unwrap();
     let output = gc(&["--keep", "0", "-y"]).any_stderr().run();
@@ -314,11 +399,27 @@ fn a_list_says_why_an_item_cannot_be_read() {
         fs::create_dir_all(models.join(name).join("v1")).unwrap();
         fs::write(models.join(name).join("v1/model.yaml"), bytes).unwrap();
     }
+    // More than memory has, and a pipe that nobody writes to.
+    for name in ["huge", "pipe"] {
+        fs::create_dir_all(models.join(name).join("v1")).unwrap();
+    }
+    File::create(models.join("huge/v1/model.yaml")).unwrap().set_len(10 << 30).unwrap();
+    let pipe = models.join("pipe/v1/model.yaml");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let listed = context.ekiben(["models", "list", "-o", "json"]).any_stderr().run();
     assert_eq!(listed.stdout, "[]\n");
+    assert!(listed.stderr.contains("huge/v1/model.yaml`: it is larger than 16 MiB"), "{}", listed.stderr);
+    assert!(listed.stderr.contains("pipe/v1/model.yaml`: it is not a file"), "{}", listed.stderr);
     for line in listed.stderr.lines() {
         let (path, reason) = line.split_once("model.yaml`: ").unwrap_or_else(|| panic!("no reason: {line}"));
         assert!(path.starts_with("WARNING: cannot ") && !reason.is_empty(), "{line}");
     }
-    assert_eq!(listed.stderr.lines().count(), 3);
+    assert_eq!(listed.stderr.lines().count(), 5);
+    let got = context.ekiben(["models", "get", "huge:v1"]).status(1).stderr("larger than 16 MiB").run();
+    assert_eq!(got.stdout, "");
+    // A pointer of that size names nothing: the newest is the latest.
+    let latest = File::create(models.join("huge/latest")).unwrap();
+    latest.set_len(10 << 30).unwrap();
+    let _ =
+        context.ekiben(["models", "get", "huge"]).status(1).stderr("no Models with name 'huge' exist").run();
 }

@@ -227,7 +227,7 @@ fn what_cannot_be_repeated_is_said_at_once() {
     fs::remove_file(context.bentoml_home().join("models/m/v1/link")).unwrap();
     std::os::unix::fs::symlink("/etc", context.bentoml_home().join("models/m/v1/link")).unwrap();
     let error = direct.push(false).unwrap_err();
-    assert!(error.contains("it is a link that leads out of the item"), "{error}");
+    assert!(error.contains("link`: is a link that leads out, to `/etc`"), "{error}");
     let direct = Direct::new(&context, &server);
     drop(server);
     let error = direct.push(false).unwrap_err();

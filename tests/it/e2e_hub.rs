@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use walkdir::WalkDir;
 
 use crate::support::command::{Command, Output};
-use crate::support::context::TestContext;
+use crate::support::context::{TestContext, copy_tree};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::hub::Hub;
 use crate::support::hub_client::{HubClient, cache_tree};
@@ -28,11 +28,6 @@ struct World {
 impl World {
     fn new() -> Self {
         Self { context: TestContext::with_shared_cache(), hub: Hub::start() }
-    }
-
-    /// A machine that has nothing of the other.
-    fn machine(&self) -> TestContext {
-        TestContext::new()
     }
 
     fn large(&self) -> String {
@@ -87,6 +82,13 @@ fn titles(written: &Written) -> Vec<&str> {
 
 fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A machine that has nothing but the project.
+fn machine_with(project: &Path) -> TestContext {
+    let machine = TestContext::new();
+    copy_tree(project, &machine.work().join("project"));
+    machine
 }
 
 /// The entry of the only model of a bento.
@@ -227,8 +229,7 @@ fn a_locked_project_is_built_without_a_byte_of_its_weights() {
     world.hub.repository(ID).commit_files(&[("config.json", b"{}")]);
     world.hub.fail("GET", "/", usize::MAX, crate::support::hub::Fault::Status(503));
     world.hub.take_log();
-    let other = world.machine();
-    crate::support::context::copy_tree(&project, &other.work().join("project"));
+    let other = machine_with(&project);
     let second = write(&other, &[]);
     assert_eq!(second.digest, first.digest);
     assert_eq!(world.hub.take_log(), Vec::<String>::new());
@@ -236,10 +237,10 @@ fn a_locked_project_is_built_without_a_byte_of_its_weights() {
 
     // Made from the files themselves it is the same; another than the locked digest is told.
     world.hub.heal();
-    let verified = write(&world.machine_with(&project), &["--verify"]);
+    let verified = write(&machine_with(&project), &["--verify"]);
     assert_eq!(verified.digest, first.digest);
     assert!(world.hub.sent("/lfs/") > 0);
-    let spoilt = world.machine_with(&project);
+    let spoilt = machine_with(&project);
     let lock = spoilt.work().join("project/ekiben.lock");
     let mut document: Value = serde_json::from_str(&text(&lock)).unwrap();
     for layer in document["layers"].as_object_mut().unwrap().values_mut() {
@@ -249,14 +250,6 @@ fn a_locked_project_is_built_without_a_byte_of_its_weights() {
     let _built = world.on(&spoilt, ["build", "--version", "v1"]).arg(spoilt.work().join("project")).run();
     let refused = world.on(&spoilt, ["containerize", "tiny:v1", "--to", &to, "--verify"]);
     let _refused = refused.status(1).stderr("should have been sha256:000000").run();
-}
-
-impl World {
-    fn machine_with(&self, project: &Path) -> TestContext {
-        let machine = self.machine();
-        crate::support::context::copy_tree(project, &machine.work().join("project"));
-        machine
-    }
 }
 
 #[test]
@@ -307,7 +300,7 @@ fn what_a_hub_refuses_is_told_with_place_and_remedy() {
 #[test]
 fn the_token_is_nowhere() {
     let world = World::new();
-    let machine = world.machine();
+    let machine = TestContext::new();
     world.large();
     world.hub.repository(ID).gate().admit(TOKEN);
     let project = project(&machine, "");

@@ -40,5 +40,7 @@ mod serve_http;
 mod serve_shutdown;
 mod store;
 mod store_crashes;
+mod store_crowd;
+mod store_full_disk;
 mod store_vectors;
 mod support;

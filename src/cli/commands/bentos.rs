@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use jiff::tz::TimeZone;
+
 use super::super::args::{GetArgs, ListArgs, ListOutput};
 use super::super::printer::Printer;
 use super::super::progress::human_size;
@@ -21,18 +23,19 @@ pub(super) fn list(args: &ListArgs, environment: Environment) -> Result<ExitCode
     let home = Home::open(&context.home)?;
     let listing = home.bentos().list(filter.as_ref())?;
     items::warn_of(&listing.broken, printer);
-    let rows: Vec<_> = parallel::map(&listing.items, |bento| row(bento, &home, printer));
+    let zone = TimeZone::system();
+    let rows: Vec<_> = parallel::map(&listing.items, |bento| row(bento, &home, &zone, printer));
     printer.data(&items::list(&rows, &TITLES, args.output));
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(bento: &Bento, home: &Home, printer: Printer) -> Row {
+fn row(bento: &Bento, home: &Home, zone: &TimeZone, printer: Printer) -> Row {
     let size = tree_size(&bento.path).map(|size| human_size(size.bytes)).unwrap_or_default();
     Row::new(vec![
         ("Tag", "tag", bento.info.tag.to_string()),
         ("Size", "size", size),
         ("Model Size", "model_size", human_size(model_size(bento, home, printer))),
-        ("Creation Time", "creation_time", items::local_time(&bento.info.creation_time)),
+        ("Creation Time", "creation_time", items::local_time(&bento.info.creation_time, zone)),
     ])
 }
 

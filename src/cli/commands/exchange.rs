@@ -4,16 +4,13 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::process::ExitCode;
 
-use thiserror::Error;
-
-use super::super::args::{CommonArgs, DocumentOutput, PullBentoArgs, PullModelArgs, PushArgs};
+use super::super::args::{DocumentOutput, PullBentoArgs, PullModelArgs, PushArgs};
 use super::super::printer::Printer;
 use super::super::{CommandError, Session};
 use super::{document, registries};
 use crate::cloud::Route;
 use crate::env::Environment;
-use crate::oci::reference::without_credentials;
-use crate::ops::archives::{Packable, Unpackable};
+use crate::ops::archives::{IfPresent, Packable};
 use crate::ops::cloud::{self, ExchangeError, Outcome, PullSettings, PushSettings, Remote, Transferred};
 use crate::ops::hub;
 use crate::store::{Bento, Kind, Model};
@@ -49,13 +46,6 @@ impl Teller {
     }
 }
 
-/// Items of a registry are what their digests say, so that there is nothing to force.
-#[derive(Debug, Error)]
-#[error("`--force` is for servers, and `{}` is a place in a registry", without_credentials(source_name))]
-pub(in crate::cli) struct ForcedRegistry {
-    source_name: String,
-}
-
 /// Whether a text names a place elsewhere, rather than a model or bento: tags have no slashes.
 fn is_place(text: &str) -> bool {
     text.contains("://")
@@ -86,7 +76,12 @@ pub(super) fn pull_model(args: &PullModelArgs, environment: Environment) -> Resu
         return super::hub::pull(args, name, environment);
     }
     if let Some(place) = args.source.as_deref().filter(|source| is_place(source)) {
-        return pull_from_registry::<Model>(place, args.force, (args.common, args.output), environment);
+        return registries::pull::<Model>(
+            place,
+            if_present(args.force),
+            (args.common, args.output),
+            environment,
+        );
     }
     let Session { context, printer } =
         Session::new(args.common, args.output != DocumentOutput::Text, environment)?;
@@ -100,6 +95,11 @@ pub(super) fn pull_model(args: &PullModelArgs, environment: Environment) -> Resu
         context.runtime.block_on(pulling)?;
     }
     Ok(teller.finish())
+}
+
+/// What `--force` means to a registry.
+fn if_present(force: bool) -> IfPresent {
+    if force { IfPresent::Replace } else { IfPresent::Keep }
 }
 
 /// The models to pull: the named one, or those of the bentofile.
@@ -116,9 +116,9 @@ fn wanted(args: &PullModelArgs, printer: Printer) -> Result<Vec<(TagQuery, Optio
 
 pub(super) fn pull_bento(args: &PullBentoArgs, environment: Environment) -> Result<ExitCode, CommandError> {
     if is_place(&args.source) {
-        return pull_from_registry::<Bento>(
+        return registries::pull::<Bento>(
             &args.source,
-            args.force,
+            if_present(args.force),
             (args.common, args.output),
             environment,
         );
@@ -135,18 +135,6 @@ pub(super) fn pull_bento(args: &PullBentoArgs, environment: Environment) -> Resu
     let tell = |transferred: &Transferred| teller.tell(transferred);
     context.runtime.block_on(cloud::pull_bento(&remote, &query, settings, &tell))?;
     Ok(teller.finish())
-}
-
-fn pull_from_registry<I: Unpackable>(
-    place: &str,
-    force: bool,
-    (common, output): (CommonArgs, DocumentOutput),
-    environment: Environment,
-) -> Result<ExitCode, CommandError> {
-    if force {
-        return Err(ForcedRegistry { source_name: place.to_owned() }.into());
-    }
-    registries::pull::<I>(place, common, output, environment)
 }
 
 /// What became of an item, in the words of the original tool.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::super::args::{DocumentOutput, GcArgs};
+use super::super::printer::Printer;
 use super::super::progress::human_size;
 use super::super::{CommandError, Session};
 use super::archives::shown;
@@ -14,6 +15,7 @@ use super::{document, items};
 use crate::env::Environment;
 use crate::ops::gc::{self, Garbage, GcSettings};
 use crate::ops::models;
+use crate::ops::unfinished::{self, Sweep, Unfinished};
 use crate::store::{Home, Model};
 
 /// Nothing says what may go.
@@ -21,12 +23,35 @@ use crate::store::{Home, Model};
 #[error("nothing says which models may go")]
 pub(in crate::cli) struct NoCriterion;
 
-/// What was done with a model.
+/// What was done with a model, or with a transfer that nobody went on with.
 #[derive(Serialize)]
 struct Outcome {
     #[serde(flatten)]
-    garbage: Garbage,
+    what: What,
     deleted: bool,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum What {
+    Model(Garbage),
+    Transfer(Unfinished),
+}
+
+impl What {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Model(garbage) => garbage.size,
+            Self::Transfer(unfinished) => unfinished.size,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Model(garbage) => shown::<Model>(&garbage.tag),
+            Self::Transfer(unfinished) => format!("Unfinished transfer {}", unfinished.path.display()),
+        }
+    }
 }
 
 pub(super) fn run(args: &GcArgs, environment: Environment) -> Result<ExitCode, CommandError> {
@@ -50,24 +75,37 @@ pub(super) fn run(args: &GcArgs, environment: Environment) -> Result<ExitCode, C
         let deleted = !args.dry_run
             && (args.yes
                 || answers.confirm(&format!("model {}", garbage.tag), printer, &context.interrupt)?);
-        let size = human_size(garbage.size);
         if deleted {
             models::delete(&garbage.tag, &home)?;
-            printer.summary(&format!("{} deleted, {size}.\n", shown::<Model>(&garbage.tag)));
-        } else if args.dry_run {
-            printer.summary(&format!("{} would be deleted, {size}.\n", shown::<Model>(&garbage.tag)));
         }
-        outcomes.push(Outcome { garbage, deleted });
+        outcomes.push(Outcome { what: What::Model(garbage), deleted });
+        tell(&outcomes[outcomes.len() - 1], args.dry_run, printer);
+    }
+    // Not asked for: nothing is lost but the time that it would take again.
+    let sweep = if args.dry_run { Sweep::Show } else { Sweep::Delete };
+    for unfinished in unfinished::sweep(&home, context.now()?, sweep)? {
+        outcomes.push(Outcome { what: What::Transfer(unfinished), deleted: !args.dry_run });
+        tell(&outcomes[outcomes.len() - 1], args.dry_run, printer);
     }
     match args.output {
         DocumentOutput::Text if outcomes.is_empty() => printer.summary("Nothing to delete.\n"),
         DocumentOutput::Text => {
             let gone = outcomes.iter().filter(|outcome| outcome.deleted || args.dry_run);
-            let total = human_size(gone.map(|outcome| outcome.garbage.size).sum());
+            let total = human_size(gone.map(|outcome| outcome.what.size()).sum());
             printer.summary(&format!("{total} {}.\n", if args.dry_run { "would be freed" } else { "freed" }));
         }
         DocumentOutput::Json => printer.data(&document::json(&outcomes)),
         DocumentOutput::Yaml => printer.data(&document::yaml(&outcomes)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what became of one.
+fn tell(outcome: &Outcome, dry_run: bool, printer: Printer) {
+    let (name, size) = (outcome.what.name(), human_size(outcome.what.size()));
+    if outcome.deleted {
+        printer.summary(&format!("{name} deleted, {size}.\n"));
+    } else if dry_run {
+        printer.summary(&format!("{name} would be deleted, {size}.\n"));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::super::args::{DocumentOutput, GcArgs, ListModelsArgs, ListOutput, LockArgs, PullModelArgs};
@@ -70,19 +71,20 @@ pub(super) fn list(args: &ListModelsArgs, environment: Environment) -> Result<Ex
     let session = Session::new(list.common, list.output != ListOutput::Table, environment)?;
     let id = list.name.as_deref().map(str::parse::<RepositoryId>).transpose()?;
     let found = hub::list(id.as_ref(), &session.context)?;
-    let rows: Vec<Row> = found.iter().map(row).collect();
+    let zone = TimeZone::system();
+    let rows: Vec<Row> = found.iter().map(|item| row(item, &zone)).collect();
     session.printer.data(&items::list(&rows, &TITLES, list.output));
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(item: &HubItem) -> Row {
+fn row(item: &HubItem, zone: &TimeZone) -> Row {
     Row::new(vec![
         ("Repository", "repository", item.repository.to_string()),
         ("Commit", "commit", item.commit.clone()),
         ("References", "references", item.references.join(", ")),
         ("Files", "files", item.files.to_string()),
         ("Size", "size", human_size(item.size)),
-        ("Modified", "modified", items::local(item.modified)),
+        ("Modified", "modified", items::local(item.modified, zone)),
     ])
 }
 

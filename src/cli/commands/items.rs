@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json, json};
 
 use super::super::args::{GetOutput, ListOutput};
@@ -37,6 +38,12 @@ impl Row {
     }
 }
 
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.cells.iter().map(|(_, key, cell)| (key, cell)))
+    }
+}
+
 /// Names the items that cannot be read, each with the reason.
 pub(super) fn warn_of(broken: &[store::Error], printer: Printer) {
     for error in broken {
@@ -48,7 +55,7 @@ pub(super) fn warn_of(broken: &[store::Error], printer: Printer) {
 pub(super) fn list(rows: &[Row], titles: &[&str], output: ListOutput) -> String {
     match output {
         ListOutput::Table => table(rows, titles),
-        ListOutput::Json => document::json(&rows.iter().map(Row::object).collect::<Vec<_>>()),
+        ListOutput::Json => document::json(&rows),
         // The original tool sorts the keys here, and only here.
         ListOutput::Yaml => {
             let rows = rows.iter().map(|row| Value::from(row.object()).sorted());
@@ -81,14 +88,14 @@ pub(super) fn get(document: &Value, path: &std::path::Path, output: GetOutput) -
     }
 }
 
-/// A time as lists show it: of the local time zone, to the second.
-pub(super) fn local_time(time: &CreationTime) -> String {
-    local(time.timestamp())
+/// A time as lists show it: of a time zone, to the second.
+pub(super) fn local_time(time: &CreationTime, zone: &TimeZone) -> String {
+    local(time.timestamp(), zone)
 }
 
 /// The same for a moment.
-pub(super) fn local(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+pub(super) fn local(time: Timestamp, zone: &TimeZone) -> String {
+    zone.to_datetime(time).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 #[cfg(test)]

@@ -25,7 +25,6 @@ use crate::store::{Bento, Model};
 pub(super) use cloud::LoginError;
 pub(super) use containerize::UsageError;
 pub(super) use delete::DeleteError;
-pub(super) use exchange::ForcedRegistry;
 pub(super) use gc::NoCriterion;
 pub(super) use registries::NotARegistry;
 

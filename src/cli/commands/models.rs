@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use jiff::tz::TimeZone;
+
 use super::super::args::{CreateModelArgs, DocumentOutput, GetArgs, ListArgs, ListOutput};
 use super::super::progress::human_size;
 use super::super::{CommandError, Session};
@@ -9,8 +11,7 @@ use super::document;
 use super::items::{self, Row};
 use crate::env::Environment;
 use crate::ops::models::{self, CreateSettings};
-use crate::parallel;
-use crate::store::{Home, Model, tree_size};
+use crate::store::{Home, Model, TreeSize};
 use crate::yaml::Value;
 
 /// Column titles of the list.
@@ -51,20 +52,20 @@ pub(super) fn list(args: &ListArgs, environment: Environment) -> Result<ExitCode
     let Session { context, printer } =
         Session::new(args.common, args.output != ListOutput::Table, environment)?;
     let filter = args.name.as_deref().map(|name| items::query(name, printer)).transpose()?;
-    let listing = Home::open(&context.home)?.models().list(filter.as_ref())?;
+    let zone = TimeZone::system();
+    let models = Home::open(&context.home)?.models();
+    let listing = models.list_views(filter.as_ref(), |model, size| row(model, size, &zone))?;
     items::warn_of(&listing.broken, printer);
-    let rows: Vec<_> = parallel::map(&listing.items, row);
-    printer.data(&items::list(&rows, &TITLES, args.output));
+    printer.data(&items::list(&listing.items, &TITLES, args.output));
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(model: &Model) -> Row {
-    let size = tree_size(&model.path).map(|size| human_size(size.bytes)).unwrap_or_default();
+fn row(model: &Model, size: Option<TreeSize>, zone: &TimeZone) -> Row {
     Row::new(vec![
         ("Tag", "tag", model.info.tag.to_string()),
         ("Module", "module", model.info.module.clone()),
-        ("Size", "size", size),
-        ("Creation Time", "creation_time", items::local_time(&model.info.creation_time)),
+        ("Size", "size", size.map(|size| human_size(size.bytes)).unwrap_or_default()),
+        ("Creation Time", "creation_time", items::local_time(&model.info.creation_time, zone)),
     ])
 }
 

@@ -9,7 +9,7 @@ use super::super::{CommandError, Session};
 use super::document;
 use crate::env::Environment;
 use crate::oci::reference::{Reference, without_credentials};
-use crate::ops::archives::{Packable, Unpackable};
+use crate::ops::archives::{IfPresent, Packable, Unpackable};
 use crate::ops::artifacts::{self, Places};
 use crate::store::{Home, Item, Kind};
 use crate::transport::{ParseNameError, TransportName};
@@ -44,8 +44,8 @@ pub(super) fn push<I: Packable>(
 
 pub(super) fn pull<I: Unpackable>(
     source: &str,
-    common: CommonArgs,
-    output: DocumentOutput,
+    if_present: IfPresent,
+    (common, output): (CommonArgs, DocumentOutput),
     environment: Environment,
 ) -> Result<ExitCode, CommandError> {
     let reference = registry(source)?;
@@ -53,7 +53,7 @@ pub(super) fn pull<I: Unpackable>(
     let Session { context, printer } = Session::new(common, !is_text, environment)?;
     let (home, transports) = (Home::open(&context.home)?, context.transports()?);
     let places = Places { home: &home, transports: &transports, cache: &context.cache };
-    let pulled = artifacts::pull::<I>(&reference, &places, context.now()?)?;
+    let pulled = artifacts::pull::<I>(&reference, &places, if_present, context.now()?)?;
     match output {
         DocumentOutput::Text => {
             let tag = &pulled.tag;

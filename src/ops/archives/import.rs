@@ -13,11 +13,8 @@ use crate::archive::{self, ArchiveError, Input, Limits};
 use crate::fs::FsError;
 use crate::remote::Remotes;
 use crate::report::{Activity, Progress};
-use crate::store::{self, Bento, Home, Item, Kind, Model, Staging, tree_size};
+use crate::store::{self, Bento, Home, Item, Kind, LONGEST_DESCRIPTION, Model, Staging, tree_size};
 use crate::tag::Tag;
-
-/// The longest `model.yaml` or `bento.yaml`: the largest real ones carry schemas of some hundred KiB.
-const LONGEST_DESCRIPTION: u64 = 16 << 20;
 
 /// What was imported.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +25,15 @@ pub struct Imported {
     pub path: PathBuf,
     /// The models that came with a bento and were not there yet.
     pub models: Vec<Tag>,
+}
+
+/// What becomes of an item whose tag the store has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfPresent {
+    /// The one in the store stays, and the new one is refused.
+    Keep,
+    /// The new one takes its place, once it is whole.
+    Replace,
 }
 
 /// What can come out of an archive: a model or a bento.
@@ -154,7 +160,7 @@ pub fn import<I: Unpackable>(
     let progress = activity.report.task(&format!("importing {typed}"), size);
     unpack_into(typed, input, &staging, &*progress, (home, activity))?;
     drop(progress);
-    settle::<I>(typed, staging, home, activity)
+    settle::<I>(typed, staging, home, IfPresent::Keep, activity)
 }
 
 /// Puts what was unpacked into the store, with what else it carries; `place` says where it is from.
@@ -162,16 +168,20 @@ pub fn settle<I: Unpackable>(
     place: &str,
     staging: Staging,
     home: &Home,
+    if_present: IfPresent,
     activity: &Activity,
 ) -> Result<Imported, ArchivesError> {
     let store = I::store(home);
     let item = load::<I>(place, &staging)?;
-    if store.contains(item.tag()) {
+    if if_present == IfPresent::Keep && store.contains(item.tag()) {
         return Err(store::Error::AlreadyExists { tag: item.tag().clone(), store: store.path() }.into());
     }
     let models = item.settle(place, home, activity)?;
     activity.interrupt.check()?;
-    let item = store.register(staging)?;
+    let item = match if_present {
+        IfPresent::Keep => store.register(staging)?,
+        IfPresent::Replace => store.replace(staging)?,
+    };
     Ok(Imported { tag: item.tag().clone(), path: item.path().to_owned(), models })
 }
 

@@ -8,5 +8,5 @@ mod place;
 pub use error::ArchivesError;
 pub use export::{ExportForm, ExportSettings, Exported, Packable, export};
 pub(in crate::ops) use import::unpack_item;
-pub use import::{Imported, Unpackable, import, settle};
+pub use import::{IfPresent, Imported, Unpackable, import, settle};
 pub use place::Place;

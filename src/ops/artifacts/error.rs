@@ -59,6 +59,16 @@ pub enum ArtifactsError {
         /// The path in the artifact.
         path: String,
     },
+    /// What it holds is not what it says, and would replace something.
+    #[error("cannot replace `{found}` by what `{reference}` holds: it says that it is `{stated}`")]
+    OtherItem {
+        /// The name.
+        reference: String,
+        /// What the manifest says.
+        stated: tag::Tag,
+        /// What the files say.
+        found: tag::Tag,
+    },
     /// The artifact of somebody else has no name that a model can have.
     #[error("cannot name the model that `{reference}` holds")]
     Name {

@@ -9,7 +9,10 @@ mod pull;
 mod push;
 
 pub use error::ArtifactsError;
+#[cfg(test)]
+pub(super) use pull::in_use;
 pub use pull::{Pulled, pull};
+pub(super) use pull::{blobs, lock_path};
 pub use push::{Pushed, push};
 
 use crate::pack::Cache;

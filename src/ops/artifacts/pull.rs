@@ -15,10 +15,10 @@ use crate::fs::FsError;
 use crate::oci::artifact::{self, Listed, ListedLayer, Part};
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
-use crate::ops::archives::{Unpackable, settle};
+use crate::ops::archives::{IfPresent, Unpackable, settle};
 use crate::registry::BlobCache;
 use crate::report::{Activity, Silent};
-use crate::store::{CreationTime, Kind, ModelInfo, Staging, copy_file};
+use crate::store::{CreationTime, Home, Kind, ModelInfo, Staging, copy_file};
 use crate::tag::Tag;
 
 /// Blobs on their way into the store; what an interrupted pull has fetched waits here for the next one.
@@ -41,11 +41,12 @@ pub struct Pulled {
 
 /// Pulls a model or a bento; its models come with it.
 ///
-/// It appears in the store whole, or not at all. An artifact that another tool made becomes a model of plain files, named
-/// after its repository.
+/// It appears in the store whole, or not at all; what it replaces is there until then. An artifact that another tool made
+/// becomes a model of plain files, named after its repository.
 pub fn pull<I: Unpackable>(
     reference: &Reference,
     places: &Places<'_>,
+    if_present: IfPresent,
     now: Timestamp,
 ) -> Result<Pulled, ArtifactsError> {
     let transports = places.transports;
@@ -55,16 +56,21 @@ pub fn pull<I: Unpackable>(
     let listed = artifact::read(&manifest.bytes).map_err(explain)?;
     let store = I::store(places.home);
     let stated = listed.title.as_ref().and_then(|(name, version)| Tag::new(name, version).ok());
-    if let Some(tag) = stated.filter(|tag| store.contains(tag)) {
+    if if_present == IfPresent::Keep
+        && let Some(tag) = stated.clone().filter(|tag| store.contains(tag))
+    {
         return Ok(Pulled { tag, was_there: true, models: Vec::new(), digest: manifest.digest });
     }
     let puller = Puller {
         reference: reference.to_string(),
         blobs: BlobCache::new(places.home.scratch().join(BLOBS)),
         listed: &listed,
+        stated,
+        if_present,
         home: places.home.path(),
         activity,
     };
+    let _in_use = in_use(places.home)?;
     puller.check_room()?;
     let wanted: Vec<_> = listed.layers.iter().map(|layer| (layer.digest, layer.size)).collect();
     transports.fetch(reference, &wanted, &puller.blobs)?;
@@ -75,10 +81,33 @@ pub fn pull<I: Unpackable>(
     stored
 }
 
+/// Where blobs wait, in the scratch directory of a home.
+pub(in crate::ops) fn blobs(scratch: &Path) -> PathBuf {
+    // Every digest of an artifact is of this kind.
+    scratch.join(BLOBS).join("blobs/sha256")
+}
+
+/// The file on which every pull has a lock, together with all others.
+pub(in crate::ops) fn lock_path(scratch: &Path) -> PathBuf {
+    scratch.join("locks").join(format!("{BLOBS}.lock"))
+}
+
+/// Keeps the blobs from being swept until it is dropped.
+pub(in crate::ops) fn in_use(home: &Home) -> Result<File, FsError> {
+    let path = lock_path(&home.scratch());
+    crate::fs::create_dir_all(path.parent().unwrap_or(&path))?;
+    let file = File::options().create(true).append(true).open(&path).map_err(FsError::of("open", &path))?;
+    file.lock_shared().map_err(FsError::of("lock", &path))?;
+    Ok(file)
+}
+
 struct Puller<'a> {
     reference: String,
     blobs: BlobCache,
     listed: &'a Listed,
+    /// The tag that the manifest says.
+    stated: Option<Tag>,
+    if_present: IfPresent,
     home: &'a Path,
     activity: &'a Activity,
 }
@@ -99,8 +128,25 @@ impl Puller<'_> {
         if I::KIND == Kind::Model && !has(Kind::Model) && !has(Kind::Bento) {
             self.describe(reference, digest, &staging, now)?;
         }
-        let imported = settle::<I>(&self.reference, staging, places.home, self.activity)?;
+        self.check_replaced::<I>(&staging, places)?;
+        let imported = settle::<I>(&self.reference, staging, places.home, self.if_present, self.activity)?;
         Ok(Pulled { tag: imported.tag, was_there: false, models: imported.models, digest: *digest })
+    }
+
+    /// Nothing is replaced by what calls itself something else.
+    fn check_replaced<I: Unpackable>(
+        &self,
+        staging: &Staging,
+        places: &Places<'_>,
+    ) -> Result<(), ArtifactsError> {
+        let (IfPresent::Replace, Some(stated)) = (self.if_present, &self.stated) else { return Ok(()) };
+        // What cannot be read is refused with more words elsewhere.
+        let Ok(found) = I::load(staging.path()) else { return Ok(()) };
+        if found.tag() == stated || !I::store(places.home).contains(found.tag()) {
+            return Ok(());
+        }
+        let (stated, found) = (stated.clone(), found.tag().clone());
+        Err(ArtifactsError::OtherItem { reference: self.reference.clone(), stated, found })
     }
 
     /// Removes what is left of the blobs: they are in the store now, or no good.

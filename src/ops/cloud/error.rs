@@ -1,5 +1,6 @@
 //! What can go wrong on the way to or from a server.
 
+use crate::archive::ArchiveError;
 use crate::bentofile;
 use crate::cloud::CloudError;
 use crate::http::HttpError;
@@ -64,6 +65,16 @@ pub enum ExchangeError {
         /// Why.
         source: Box<CloudError>,
     },
+    /// The contents cannot be put into an archive.
+    #[error("Failed to upload {} \"{tag}\"", word(*.kind))]
+    Pack {
+        /// Model or bento.
+        kind: Kind,
+        /// Its tag.
+        tag: Tag,
+        /// Why.
+        source: Box<ArchiveError>,
+    },
     /// The contents did not get here.
     #[error("Failed to download {} \"{tag}\"", word(*.kind))]
     Download {
@@ -100,6 +111,16 @@ pub enum ExchangeError {
     /// The user asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+}
+
+impl ExchangeError {
+    /// An error of listing what is to be pushed.
+    pub(super) fn of_contents(kind: Kind, tag: &Tag, error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Interrupted(interrupted) => interrupted.into(),
+            source => Self::Pack { kind, tag: tag.clone(), source: Box::new(source) },
+        }
+    }
 }
 
 /// How the original tool calls the stores of servers.

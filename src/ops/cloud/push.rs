@@ -10,8 +10,10 @@ use serde_json::Value as Json;
 
 use super::error::ExchangeError;
 use super::{Outcome, Remote, Tell, Transferred, linked, word};
+use crate::archive::{ArchiveError, Contents, LinksOut};
 use crate::cloud::{self, ItemPath, RemoteItem, Tarball, Upload};
 use crate::fs::FsError;
+use crate::report::Interrupt;
 use crate::store::{self, Bento, CopyError, Item, Kind, Model, PinnedModel, Store, tree_size};
 use crate::tag::{Tag, TagQuery};
 
@@ -145,8 +147,9 @@ async fn push(
     let failed = |source| ExchangeError::Upload { kind, tag: tag.clone(), source: Box::new(source) };
     let mut transferred = Transferred::new(kind, tag.clone(), Outcome::PresentThere);
     if let Some(announced) = announce(remote, &item, announcement, settings.force).await? {
-        let left_out = (kind == Kind::Bento).then_some(CARRIED_MODELS);
-        let tarball = Tarball::of_directory(path, left_out).map_err(failed)?;
+        let contents = contents(path, kind, &remote.activity.interrupt);
+        let contents = contents.map_err(|error| ExchangeError::of_contents(kind, tag, error))?;
+        let tarball = Tarball::new(&contents).map_err(failed)?;
         let label = format!("Uploading {} \"{tag}\"", word(kind));
         let upload = Upload {
             client: &remote.client,
@@ -159,6 +162,15 @@ async fn push(
         transferred.outcome = Outcome::Pushed;
     }
     Ok(transferred)
+}
+
+/// What of an item's directory is sent. A link that leads out of it becomes the file that it leads to.
+fn contents(path: &Path, kind: Kind, interrupt: &Interrupt) -> Result<Contents, ArchiveError> {
+    let mut contents = Contents::of_directory(path, LinksOut::Followed, interrupt)?;
+    if kind == Kind::Bento {
+        contents.remove(CARRIED_MODELS);
+    }
+    Ok(contents)
 }
 
 /// Has the server know an item; gives nothing where it has its contents already, and they are not to be sent again.

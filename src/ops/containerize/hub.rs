@@ -1,7 +1,7 @@
 //! Models of the Hugging Face Hub in an image: what they consist of is known without them, and they are downloaded only
 //! when the digest of a layer is not known, or a destination lacks it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -85,8 +85,9 @@ impl HubModels {
             self.repositories.len() - 1
         });
         let repository = &mut self.repositories[index];
+        let mut known: BTreeSet<_> = repository.contents.iter().map(|(_, file)| file.content).collect();
         for file in &snapshot.files {
-            if !repository.contents.iter().any(|(_, known)| known.content == file.content) {
+            if known.insert(file.content) {
                 repository.contents.push((repository.snapshots.len(), file.clone()));
             }
         }
@@ -127,7 +128,7 @@ impl HubModels {
             }
             repository.links(&root, &mut tree)?;
             if let Some(alias) = repository.input().alias {
-                let link = Entry::symlink(&id.directory(), SERVICE);
+                let link = Entry::symlink(id.directory(), SERVICE);
                 put(&mut tree, &format!("{cache}/{alias}"), link)?;
             }
         }
@@ -198,15 +199,12 @@ impl HubModels {
             let tar = VirtualTar::new(&self.layer(&layer.plan.content, context)?, context.time.seconds());
             let names: Vec<ContentId> =
                 contents.iter().map(|&index| repository.contents[index].1.content).collect();
-            match (&names[..], tar.around()) {
-                ([only], Some((before, after))) => {
-                    examine.insert(*only, Examine::Enveloped(Envelope { before, after }));
-                    enveloped.push((layer, *only));
-                }
-                _ => {
-                    examine.extend(names.into_iter().map(|name| (name, Examine::Content)));
-                    bundles.push((layer, tar));
-                }
+            if let ([only], Some((before, after))) = (&names[..], tar.around()) {
+                examine.insert(*only, Examine::Enveloped(Envelope { before, after }));
+                enveloped.push((layer, *only));
+            } else {
+                examine.extend(names.into_iter().map(|name| (name, Examine::Content)));
+                bundles.push((layer, tar));
             }
         }
         let found = self.fetch(repository, &examine, context)?;
@@ -250,7 +248,9 @@ pub(in crate::ops) fn lock_layers(
 ) -> Result<BTreeMap<Digest, LockedLayer>, ContainerizeError> {
     let mut models =
         HubModels { hub: Some(hub.clone()), repositories: Vec::new(), lock: ModelLock::default() };
-    snapshots.into_iter().for_each(|snapshot| models.add(snapshot));
+    for snapshot in snapshots {
+        models.add(snapshot);
+    }
     let layers = hub_layers(&models.inputs());
     models.prepare(&layers, false, context)?;
     let key = |layer: &LayerPlan| pack::key(&layer.inputs, layer.storage, context.time);
@@ -307,7 +307,7 @@ impl Repository {
                     let above = format!("{directory}/{}", &file.path[..slash]);
                     put(tree, &above, Entry::directory(SERVICE))?;
                 }
-                put(tree, &path, Entry::symlink(&file.link_target(), SERVICE))?;
+                put(tree, &path, Entry::symlink(file.link_target(), SERVICE))?;
             }
         }
         Ok(())

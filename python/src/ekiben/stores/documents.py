@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,6 +15,8 @@ from .kind import Kind
 
 T = TypeVar("T")
 
+# The largest real descriptions carry schemas of some hundred KiB; Rust reads no more, either.
+MAX_SIZE = 16 << 20
 # Far deeper than any description, and far from where Python's recursion ends.
 MAX_DEPTH = 100
 
@@ -59,11 +63,23 @@ def read_texts(data: Mapping[str, Any], key: str) -> dict[str, str]:
     return {str(name): str(text) for name, text in value.items()}
 
 
+def read_text(file: Path, limit: int = MAX_SIZE) -> str:
+    """Read a file that may be hostile: neither a pipe that nobody writes to nor gigabytes are waited for."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is not a file")
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"it is larger than {limit >> 20} MiB")
+    return content.decode("utf-8")
+
+
 def _load(kind: Kind, file: Path) -> Any:
     import yaml
 
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file)
         return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
     except FileNotFoundError:
         raise BentoMLException(

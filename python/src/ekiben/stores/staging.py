@@ -7,6 +7,7 @@ with the same names (``src/store/stage.rs``), so each sweeps and respects what t
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -18,6 +19,8 @@ from pathlib import Path
 PREFIX = "ekiben-staging-"
 MARKER = "in-use"
 CONTENT = "content"
+# Where the executable keeps an old item for a moment while the new one takes its place, as KIND/NAME/VERSION.
+REPLACED = "replaced"
 
 
 @contextmanager
@@ -97,7 +100,30 @@ def _sweep(scratch: Path) -> None:
     with os.scandir(scratch) as entries:
         abandoned = [entry.path for entry in entries if entry.name.startswith(PREFIX) and _is_abandoned(entry.path)]
     for path in abandoned:
-        shutil.rmtree(path, ignore_errors=True)
+        # What cannot be put back stays for the next.
+        with suppress(OSError):
+            _put_back(scratch.parent, Path(path))
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _put_back(home: Path, stage: Path) -> None:
+    """Put an old item back to its place, if that is empty because its replacement never got there."""
+    # The new one is gone from here as soon as it has its place.
+    if not (stage / CONTENT).is_dir():
+        return
+    replaced = stage / REPLACED
+    for item in replaced.glob("*/*/*"):
+        target = home / item.relative_to(replaced)
+        if os.path.lexists(target):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.rename(item, target)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:  # somebody else was faster: there is a whole item
+                raise
+        else:
+            sync(target.parent)
 
 
 def _is_abandoned(stage: str) -> bool:

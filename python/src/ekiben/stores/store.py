@@ -13,6 +13,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from ..exceptions import BentoMLException, NotFound
 from ..tag import Tag
+from .documents import read_text
 from .item import Item
 from .kind import Kind
 from .staging import locked, move, staged, sync, sync_tree, write_atomically
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 I = TypeVar("I", bound=Item)  # noqa: E741 (the one item type)
 
 LATEST = "latest"
+# The longest content of a file that names a version, line feeds included.
+LONGEST_POINTER = 1024
 
 
 class Store(Generic[I]):
@@ -170,7 +173,7 @@ class Store(Generic[I]):
     def _named_latest(self, name: str) -> str | None:
         """Return the version in the pointer's file; None where it names none."""
         try:
-            version = (self.path / name / LATEST).read_text().strip()
+            version = read_text(self.path / name / LATEST, LONGEST_POINTER).strip()
             is_version = version != LATEST and Tag(name, version.lower()).version == version
         except (OSError, ValueError):
             return None

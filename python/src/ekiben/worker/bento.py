@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import BentoMLException
+from ..stores.documents import read_text
 from ..tag import Tag
 from ..unsupported import NotSupportedYet
 
@@ -30,10 +31,10 @@ class ServedBento:
 
         file = path / BENTO_YAML
         try:
-            data = yaml.load(file.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+            data = yaml.load(read_text(file), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
         except OSError as error:
             raise BentoMLException(f"cannot read `{file}`: {error.strerror}") from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise BentoMLException(f"cannot read `{file}`: {error}") from error
         if not isinstance(data, dict):
             raise BentoMLException(f"cannot read `{file}`: it is not a mapping")
