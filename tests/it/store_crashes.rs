@@ -144,6 +144,34 @@ fn a_killed_import_pull_or_delete_leaves_a_consistent_store() {
     assert_nothing_staged(&home);
 }
 
+#[test]
+fn a_killed_replacement_loses_nothing() {
+    let Some(registry) = DockerRegistry::plain() else { return };
+    let context = TestContext::new();
+    let files = context.work().join("files");
+    write_files(&files);
+    let name = format!("docker://{}/m:1", registry.host());
+    let _ = create(&context, &files, "replaced:v1", 0).run();
+    let _ = context.ekiben(["models", "push", "replaced:v1", &name]).run();
+    let home = Home::open(context.bentoml_home()).unwrap();
+    let pull = || context.ekiben(["models", "pull", &name, "--force"]);
+    let within = timed(pull());
+    let tag: Tag = "replaced:v1".parse().unwrap();
+    // Every round leaves a mark in the old one: where it is gone, the new one is there.
+    let mark = home.models().item_path(&tag).join("mark");
+    let (mut random, mut replaced) = (random(), 0);
+    for round in 0..ROUNDS / 2 {
+        fs::write(&mark, "").unwrap();
+        kill_during(&pull(), within, &mut random);
+        assert!(home.models().contains(&tag), "round {round}");
+        assert_consistent(&home, round);
+        replaced += usize::from(!mark.exists());
+    }
+    assert!(replaced > 0 && replaced < 100, "no kill met its mark: {replaced} were replaced");
+    let _ = create(&context, &files, "m:last", 1).run();
+    assert_nothing_staged(&home);
+}
+
 fn assert_nothing_staged(home: &Home) {
     let staged = fs::read_dir(home.scratch()).unwrap();
     let staged: Vec<_> = staged
