@@ -8,6 +8,7 @@ pub mod cloud;
 pub mod containerize;
 mod context;
 pub mod delete;
+mod discovery;
 pub mod gc;
 mod image_lock;
 mod image_requirements;
