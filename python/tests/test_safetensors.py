@@ -556,6 +556,9 @@ def test_mapped_files_are_read_ahead_in_order(tmp_path: Path, monkeypatch: pytes
     paths = [tmp_path / "a", tmp_path / "absent", tmp_path / "b"]
     half = 512 << 10
     assert read_everything(paths) == [("a", 0, half), ("a", half, half), ("a", 2 * half, 5), ("b", 0, 3)]
+    monkeypatch.setenv("EKIBEN_READ_AHEAD", "Off")
+    assert read_everything(paths) == []
+    monkeypatch.delenv("EKIBEN_READ_AHEAD")
     monkeypatch.setattr(readahead, "_free_memory", lambda: 1 << 20)
     assert read_everything(paths) == []
 

@@ -21,7 +21,7 @@ use crate::env::Environment;
 
 pub use models::{DeclaredModel, Places};
 
-/// Turns reading ahead off when it means no.
+/// Turns reading ahead off when it means no; workers inherit it, for the SDK's loader.
 pub const VARIABLE: &str = "EKIBEN_READ_AHEAD";
 
 /// What the log says wrote the lines.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap as memory
 import os
 import stat
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,9 +14,9 @@ from .header import PREFIX, Header, header_length, parse_header
 
 # What a thread reads at once.
 PART = 16 << 20
-# Linux's number for what Python names from 3.13 on: a private mapping of a file larger than the memory is no promise
-# that all of it will be written to.
-MAP_NORESERVE = getattr(memory, "MAP_NORESERVE", 0x4000)
+# A private mapping of a file larger than the memory is no promise that all of it will be written to. Python names this
+# from 3.13 on; the number is Linux's.
+MAP_NORESERVE = getattr(memory, "MAP_NORESERVE", 0x4000) if sys.platform == "linux" else 0
 
 
 @dataclass(frozen=True)

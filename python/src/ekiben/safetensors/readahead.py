@@ -12,18 +12,25 @@ from pathlib import Path
 PART = 4 << 20
 # The kernel reads no more for one call than the device's read-ahead, and does not say so; this is its default.
 LEAST_STEP = 128 << 10
+# The variable that turns reading ahead off, here and in the front, and what means no.
+SWITCH = "EKIBEN_READ_AHEAD"
+NO = ("0", "false", "no", "off")
 # Of the memory that is free, the part that is not filled.
 RESERVE_PART = 8
 
 
 def read_ahead(paths: Sequence[str], threads: int) -> None:
     """Begin to read files in order, if they fit into free memory; nothing that goes wrong here matters."""
+    if os.environ.get(SWITCH, "").lower() in NO:
+        return
     total = 0
     for path in paths:
         with contextlib.suppress(OSError):
             total += os.stat(path).st_size
     free = _free_memory()
-    if not hasattr(os, "posix_fadvise") or total > free - free // RESERVE_PART:
+    if not hasattr(os, "RWF_NOWAIT") or total > free - free // RESERVE_PART:
+        return
+    if all(_is_in_memory(file, end) for file, _, end in _parts(paths)):
         return
     parts = _Parts(paths)
     for _ in range(threads):
