@@ -11,9 +11,15 @@ from pathlib import Path
 import containerize
 import large_model
 import stores
+import weights
 from measure import ROOT, clean_environment, output_of
 
-BENCHES = {"containerize": containerize.measure, "large-model": large_model.measure, "stores": stores.measure}
+BENCHES = {
+    "containerize": containerize.measure,
+    "large-model": large_model.measure,
+    "stores": stores.measure,
+    "weights": weights.measure,
+}
 
 
 def machine() -> str:

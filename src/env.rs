@@ -53,6 +53,12 @@ impl Environment {
         text
     }
 
+    /// Tells whether a variable is set to something that means no (`0`, `false`, `no`, `off`).
+    pub fn is_off(&self, name: &str) -> bool {
+        self.text(name)
+            .is_some_and(|value| ["0", "false", "no", "off"].iter().any(|no| value.eq_ignore_ascii_case(no)))
+    }
+
     /// Sets a variable in this value; the process's own environment is not touched.
     pub fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
         self.variables.insert(name.into(), value.into());
@@ -109,6 +115,7 @@ mod tests {
         assert_eq!(environment.text("ABSENT"), None);
         assert!(environment.is_on("A"));
         assert!(!environment.is_on("B"));
+        assert!(environment.is_off("B") && !environment.is_off("A") && !environment.is_off("ABSENT"));
         assert_eq!(environment.path("A"), Some(PathBuf::from("True")));
     }
 

@@ -23,6 +23,7 @@ use self::hub::HubPins;
 use self::pin::Pinned;
 use self::requirements::PythonPackages;
 use super::Context;
+use super::discovery::walk;
 use super::hub::HubAccessError;
 use super::image_lock::ImageLock;
 use crate::bentofile::{self, Bentofile, Loaded, Selection, Selector};
@@ -38,9 +39,6 @@ use crate::store::{
 use crate::tag::{Tag, lowercase_warning, snake_case};
 use crate::text;
 use crate::yaml::{self, Value};
-
-/// Stack of the thread that reads the source: a nesting that Python's own parser accepts needs a part of this.
-const DISCOVERY_STACK: usize = 256 << 20;
 
 /// What is to be built, as the command line says it.
 #[derive(Clone, Debug, Default)]
@@ -238,14 +236,8 @@ fn discover(
         is_src_layout: bentofile.python.is_src_layout,
         environment: &surroundings.environment,
     };
-    // Deeply nested source is walked by recursion, as deep as its parser allows.
-    let walk = || discover::discover(&request);
-    std::thread::scope(|scope| {
-        let walker = std::thread::Builder::new().stack_size(DISCOVERY_STACK).spawn_scoped(scope, walk);
-        let walker = walker.map_err(BuildError::Thread)?;
-        let found = walker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        found.map_err(|error| with_target(error, bentofile, settings))
-    })
+    let found = walk(&request).map_err(BuildError::Thread)?;
+    found.map_err(|error| with_target(error, bentofile, settings))
 }
 
 /// What is wrong with the name of a service is wrong where the name is written.

@@ -8,6 +8,7 @@ pub mod cloud;
 pub mod containerize;
 mod context;
 pub mod delete;
+mod discovery;
 pub mod gc;
 pub mod hub;
 mod image_lock;

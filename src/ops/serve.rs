@@ -1,11 +1,16 @@
 //! `serve` on this machine: finds the target, provides the SDK, and runs the front.
 
+use std::path::Path;
+
 use thiserror::Error;
 
 use super::context::{ContextError, bentoml_home, cache_directory};
+use super::discovery::walk;
+use crate::discover::{self, ModelSource};
 use crate::env::Environment;
 use crate::fs::FsError;
 use crate::resolve::runtime;
+use crate::serve::readahead::{self, DeclaredModel};
 use crate::serve::{self, ServeArgs, ServeError, Target};
 use crate::store::{self, Home};
 use crate::tag::TagQuery;
@@ -51,8 +56,39 @@ pub fn serve(args: &ServeArgs, environment: &Environment) -> Result<(), HostServ
         inherited.set("BENTOML_HOME", bentoml_home(environment)?);
     }
     let mut settings = args.settings(target, inherited)?;
+    if let Target::Import { import_string, working_dir, .. } = &settings.target
+        && readahead::is_wanted(environment)
+    {
+        let declared = declared_models(import_string, working_dir, environment);
+        settings.read_ahead.splice(..0, declared);
+    }
     settings.sdk_path = Some(runtime::unpack_sdk(&cache_directory(environment)?.join("sdk/source"))?);
     Ok(serve::run(settings)?)
+}
+
+/// The class-level models of a service that is no bento yet. What is wrong with its source is for the worker to say.
+fn declared_models(import_string: &str, working_dir: &Path, environment: &Environment) -> Vec<DeclaredModel> {
+    let variables = environment.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
+    let request = discover::Request {
+        context: working_dir,
+        target: Some(import_string),
+        is_src_layout: working_dir.join("src").is_dir(),
+        environment: &variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+    };
+    let Ok(Ok(discovery)) = walk(&request) else { return Vec::new() };
+    let references = discovery.services.into_iter().flat_map(|service| service.models);
+    references.filter_map(|reference| declared(reference.model, environment)).collect()
+}
+
+fn declared(model: ModelSource, environment: &Environment) -> Option<DeclaredModel> {
+    match model {
+        ModelSource::Store { tag } => {
+            let query: TagQuery = tag.parse().ok()?;
+            let home = Home::open(bentoml_home(environment).ok()?).ok()?;
+            Some(DeclaredModel::Directory(home.models().get(&query).ok()?.path))
+        }
+        ModelSource::Hub(hub) => Some(DeclaredModel::Hub { id: hub.id, revision: hub.revision }),
+    }
 }
 
 /// A directory or a module, as the original tool looks for them; else a bento of the store.

@@ -76,7 +76,8 @@ impl ServeArgs {
     pub fn settings(&self, target: Target, environment: Environment) -> Result<Settings, ServeError> {
         let host = self.host.as_deref().or_else(|| environment.text("BENTOML_HOST"));
         let host = host.map(|host| host.parse().map_err(|_| ServeError::Host { host: host.to_owned() }));
-        let defaults = Settings::new(target, Environment::default());
+        let defaults = Settings::new(target, environment);
+        let environment = defaults.environment;
         let is_contained = environment.is_on("BENTOML_CONTAINERIZED");
         Ok(Settings {
             host: host.transpose()?,
@@ -93,6 +94,7 @@ impl ServeArgs {
             first_failure: if is_contained { FirstFailure::Exit } else { FirstFailure::Retry },
             log_level: self.log_level(&environment),
             target: defaults.target,
+            read_ahead: defaults.read_ahead,
             sdk_path: defaults.sdk_path,
             environment,
         })

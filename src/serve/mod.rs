@@ -12,6 +12,7 @@ pub mod http;
 pub mod log;
 pub mod manifest;
 pub mod payload;
+pub mod readahead;
 pub mod server;
 pub mod settings;
 pub mod shutdown;

@@ -16,6 +16,7 @@ use super::http::front::{Front, Service, Surroundings};
 use super::http::listener::{Port, listen};
 use super::log::Log;
 use super::manifest::ServiceManifest;
+use super::readahead::{Places, ReadAhead};
 use super::settings::{Mode, Settings};
 use super::shutdown::{Signals, reap_orphans};
 use super::target::Target;
@@ -59,11 +60,13 @@ async fn serve(settings: Settings, log: Log) -> Result<(), ServeError> {
         server.open(address)?;
     }
     server.hire(1);
+    let reading_ahead = server.read_ahead();
     let reaper = tokio::spawn(reap_orphans());
     let failed = tokio::select! {
         failed = server.follow(&mut news) => Some(failed),
         () = signals.next() => None,
     };
+    drop(reading_ahead);
     let ended = server.end(&mut signals, failed.is_some()).await;
     reaper.abort();
     match failed {
@@ -124,6 +127,17 @@ impl Server {
         let (host, port) = (self.settings.host.or(host), self.settings.port.or(port));
         let any = std::net::Ipv4Addr::UNSPECIFIED.into();
         Ok(port.map(|port| SocketAddr::new(host.unwrap_or(any), port)))
+    }
+
+    /// Begins to read the models that the worker will load.
+    fn read_ahead(&mut self) -> ReadAhead {
+        let models = std::mem::take(&mut self.settings.read_ahead);
+        let bento = match &self.settings.target {
+            Target::Bento(bento) => Some(bento.directory.as_path()),
+            Target::Import { .. } => None,
+        };
+        let places = Places::new(&self.supervisor.command.environment, bento);
+        ReadAhead::start(models, places, self.log.clone())
     }
 
     fn open(&mut self, address: SocketAddr) -> Result<(), ServeError> {

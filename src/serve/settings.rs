@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Number;
 
+use super::readahead::{self, DeclaredModel};
 use super::target::Target;
 use super::worker::message::Level;
 use crate::env::Environment;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub first_failure: FirstFailure,
     /// The lowest level of the log.
     pub log_level: Level,
+    /// The models that are read ahead while the workers start.
+    pub read_ahead: Vec<DeclaredModel>,
     /// The environment: configuration is read from it, and workers inherit it.
     pub environment: Environment,
 }
@@ -67,8 +70,10 @@ pub struct Settings {
 impl Settings {
     /// Makes the settings of a production server of `target`, everything else at its default.
     pub fn new(target: Target, environment: Environment) -> Self {
+        let read_ahead = if readahead::is_wanted(&environment) { target.models() } else { Vec::new() };
         Self {
             target,
+            read_ahead,
             python: PathBuf::from("python3"),
             sdk_path: None,
             host: None,

@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value as Json;
 use thiserror::Error;
 
+use super::readahead::DeclaredModel;
 use crate::text::{self, TextError};
 use crate::yaml::{self, Node, ReadError};
 
@@ -80,6 +82,8 @@ pub struct Bento {
     pub version: String,
     /// Environment variables it asks for, unless they are set.
     pub variables: Vec<(String, String)>,
+    /// The models that it was built with: those of its entry service first, in the order of their declaration.
+    pub models: Vec<DeclaredModel>,
 }
 
 impl Target {
@@ -127,6 +131,16 @@ impl Target {
         }
     }
 
+    /// Returns the models that are known without looking at any source.
+    pub fn models(&self) -> Vec<DeclaredModel> {
+        match self {
+            Self::Bento(bento) => bento.models.clone(),
+            Self::Import { aliases, .. } => {
+                aliases.iter().map(|(_, tag)| DeclaredModel::stored(tag)).collect()
+            }
+        }
+    }
+
     /// Returns the arguments by which a worker learns of the target.
     pub fn worker_arguments(&self) -> Vec<OsString> {
         match self {
@@ -166,8 +180,9 @@ impl Bento {
         };
         let yaml: BentoYaml =
             serde_json::from_value(document).map_err(|source| TargetError::NoBento { path, source })?;
+        let models = yaml.models();
         let variables = yaml.envs.into_iter().filter_map(|env| Some((env.name, env.value?))).collect();
-        Ok(Self { directory: absolute(directory), name: yaml.name, version: yaml.version, variables })
+        Ok(Self { directory: absolute(directory), name: yaml.name, version: yaml.version, variables, models })
     }
 }
 
@@ -177,6 +192,31 @@ struct BentoYaml {
     version: String,
     #[serde(default)]
     envs: Vec<EnvYaml>,
+    #[serde(default)]
+    entry_service: Json,
+    #[serde(default)]
+    services: Json,
+    #[serde(default)]
+    models: Json,
+}
+
+impl BentoYaml {
+    /// Lists the models without repetition. Entries that cannot be understood are for the worker to complain of.
+    fn models(&self) -> Vec<DeclaredModel> {
+        let services = self.services.as_array().map_or(&[][..], Vec::as_slice);
+        let is_entry = |service: &&Json| service.get("name") == Some(&self.entry_service);
+        let (entry, others): (Vec<&Json>, Vec<&Json>) = services.iter().partition(is_entry);
+        let own = entry.into_iter().chain(others).filter_map(|service| service.get("models"));
+        let entries = own.chain([&self.models]).filter_map(Json::as_array).flatten();
+        let mut models = Vec::new();
+        for entry in entries {
+            match DeclaredModel::from_entry(entry) {
+                Some(model) if !models.contains(&model) => models.push(model),
+                _ => {}
+            }
+        }
+        models
+    }
 }
 
 #[derive(Deserialize)]
@@ -295,6 +335,21 @@ mod tests {
         let Some(Target::Bento(bento)) = locate(here.path()).unwrap() else { panic!() };
         assert_eq!((bento.name.as_str(), bento.version.as_str()), ("iris", "2"));
         assert_eq!(bento.variables, [("A".to_owned(), "1".to_owned())]);
+    }
+
+    #[test]
+    fn a_bento_tells_its_models_in_the_order_in_which_they_are_loaded() {
+        let yaml = "service: s:S\nname: iris\nversion: v1\nentry_service: Main\nmodels:\n- extra:v1\n- {tag: 'b:v1'}\n\
+            services:\n- name: Helper\n  models: [{tag: 'c:v1'}]\n- name: Main\n  models:\n  - {tag: 'b:v1'}\n  - {tag: 'a:v1'}\n  \
+            - {tag: 5}\n  - 7\n- name: Plain\n";
+        let here = directory(&[("bento.yaml", yaml)]);
+        let Some(Target::Bento(bento)) = locate(here.path()).unwrap() else { panic!() };
+        let models: Vec<String> = bento.models.iter().map(DeclaredModel::to_string).collect();
+        assert_eq!(models, ["b:v1", "a:v1", "c:v1", "extra:v1"]);
+        let odd = "service: s:S\nname: iris\nversion: v1\nservices: 5\nmodels: {a: b}\n";
+        let here = directory(&[("bento.yaml", odd)]);
+        let Some(Target::Bento(bento)) = locate(here.path()).unwrap() else { panic!() };
+        assert_eq!(bento.models, []);
     }
 
     #[test]

@@ -49,6 +49,11 @@ fn class_level_models() {
 }
 
 #[test]
+fn large_models() {
+    execute_example("large-models.md");
+}
+
+#[test]
 fn from_project_to_container() {
     let context = TestContext::with_shared_cache();
     let (Some(engine), Some(registry)) = (DockerEngine::shared(), DockerRegistry::plain()) else { return };

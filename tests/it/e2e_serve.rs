@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::support::context::TestContext;
 use crate::support::peers::{Venv, program};
 use crate::support::serve::{Plan, Server};
+use crate::support::service::Service;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -79,6 +80,31 @@ fn a_service_that_cannot_be_imported_says_why() {
     let message = ended.failed(1);
     let reason = "the service cannot start (import): ";
     assert!(message.contains(reason) && message.contains("nothing_of_this_name"), "{message}");
+}
+
+/// The class-level models of a source directory are found without importing it; here they are the newest of the store.
+#[test]
+fn the_models_of_a_source_directory_are_read_ahead() {
+    let context = TestContext::new();
+    let (files, project) = (context.work().join("files"), context.work().join("project"));
+    for directory in [&files, &project] {
+        fs::create_dir(directory).expect("the directory is there");
+    }
+    fs::write(files.join("weights"), "12345").expect("the directory is there");
+    let created = context.ekiben(["models", "create", "iris:v1", "--from", "files"]).run();
+    assert!(created.stdout.contains("iris:v1"), "{}", created.stdout);
+    let yaml =
+        fs::metadata(context.bentoml_home().join("models/iris/v1/model.yaml")).expect("a stored model").len();
+    let service = "import bentoml\n\n\n@bentoml.service\nclass Plain:\n    iris = bentoml.models.BentoModel('iris')\n\n    \
+        @bentoml.api\n    def which(self) -> str:\n        return str(self.iris.tag)\n";
+    fs::write(project.join("service.py"), service).expect("the directory is there");
+    let python = program(Venv::Sdk, "python");
+    let serve = context.ekiben(["serve", "project", "--port", "0", "--verbose", "--python"]).arg(python);
+    let mut server = Service::start(&serve);
+    let line = server.line_with("[read-ahead]");
+    assert!(line.contains(&format!("read {} bytes of 2 files ahead in ", yaml + 5)), "{line}");
+    let (status, output) = server.stop();
+    assert_eq!(status.code(), Some(0), "{output}");
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod registry;
 mod serve;
 mod serve_faults;
 mod serve_http;
+mod serve_readahead;
 mod serve_shutdown;
 mod store;
 mod store_crashes;

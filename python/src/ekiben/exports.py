@@ -56,6 +56,7 @@ MODULES = {
     "images": "ekiben.services.images",
     "metrics": "prometheus_client",
     "models": "ekiben.models",
+    "safetensors": "ekiben.safetensors",
     "types": "ekiben.types",
     "validators": "ekiben.io.validators",
     **{name: f"ekiben.frameworks.{name}" for name in FRAMEWORKS},
