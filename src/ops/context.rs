@@ -126,8 +126,13 @@ impl Context {
 
     /// The client of everything that is spoken to over HTTP.
     pub(super) fn http(&self) -> Result<http::Client, HttpError> {
+        http::Client::new(&self.http_settings())
+    }
+
+    /// How that client behaves.
+    pub(super) fn http_settings(&self) -> ClientSettings {
         let extra_roots = self.environment.path("SSL_CERT_FILE").into_iter().collect();
-        http::Client::new(&ClientSettings { extra_roots, ..ClientSettings::default() })
+        ClientSettings { extra_roots, ..ClientSettings::default() }
     }
 
     /// What is kept of Debian packages.

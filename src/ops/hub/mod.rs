@@ -14,9 +14,14 @@ pub use project::{LockError, Locked, LockedItem, lock};
 pub use prune::{HubItem, HubPlan, HubPruneError, list, plan, remove};
 pub use pull::{HubName, HubPullError, Pulled, SCHEME, pull};
 
+use std::time::Duration;
+
 use super::Context;
-use crate::http::HttpError;
+use crate::http::{Client, ClientSettings, HttpError};
 use crate::hub::{Hub, HubSettings};
+
+/// How long a hub may send nothing: it has what it sends, and a connection that went silent is better made anew.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// There is no way to a hub.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +38,7 @@ impl Context {
     /// Access to hubs, as the user's environment describes it.
     pub fn hub(&self) -> Result<Hub, HubAccessError> {
         let settings = HubSettings::of(&self.environment).ok_or(HubAccessError::NoCache)?;
-        Ok(Hub::new(self.http()?, settings, self.activity()))
+        let http = ClientSettings { stall_timeout: STALL_TIMEOUT, ..self.http_settings() };
+        Ok(Hub::new(Client::new(&http)?, settings, self.activity()))
     }
 }

@@ -107,7 +107,9 @@ def _fits(entry: dict[str, Any], reference: Any) -> bool:
     tag = Tag.from_str(str(entry["tag"]))
     is_hub = entry.get("registry") == "huggingface"
     if not isinstance(reference, BentoModel):
-        return is_hub and tag.name == str(reference.model_id).lower().replace("/", "--")
+        # The tag has the repository's name only where a tag can have it; very old entries have nothing else.
+        repository = (entry.get("metadata") or {}).get("model_id") or tag.name.replace("--", "/")
+        return is_hub and str(repository).lower() == str(reference.model_id).lower()
     wanted = reference.tag
     if is_hub or tag.name != wanted.name:
         return entry.get("alias") == str(wanted)
