@@ -24,6 +24,7 @@ mod e2e_reproducible;
 mod e2e_serve;
 mod e2e_storage;
 mod e2e_store;
+mod fuzz;
 mod house;
 mod layering;
 mod pydeps_index;
