@@ -79,29 +79,32 @@ impl<R: Read> XzReader<R> {
     fn next_stream(&mut self) -> io::Result<Option<XzDecoder<BufReader<R>>>> {
         let Some(ended) = self.decoder.take() else { return Ok(None) };
         let mut input = ended.into_inner();
-        skip_padding(&mut input)?;
-        if input.fill_buf()?.is_empty() {
+        if !skip_padding(&mut input)? {
             return Ok(None);
         }
         Ok(Some(XzDecoder::new_stream(input, xz_stream()?)))
     }
 }
 
-/// Zeros in groups of four may follow a stream.
-fn skip_padding<R: Read>(input: &mut BufReader<R>) -> io::Result<()> {
+/// Zeros in groups of four may follow a stream; whether something else comes behind them.
+fn skip_padding<R: Read>(input: &mut BufReader<R>) -> io::Result<bool> {
     let mut zeros = 0_u64;
-    loop {
-        let ahead = input.fill_buf()?;
+    let has_more = loop {
+        let ahead = match input.fill_buf() {
+            // Nobody may ask again: the stream that has ended is gone.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            ahead => ahead?,
+        };
         let count = ahead.iter().take_while(|byte| **byte == 0).count();
-        let is_end = count < ahead.len() || ahead.is_empty();
+        let (has_more, is_end) = (count < ahead.len(), ahead.is_empty());
         input.consume(count);
         zeros += count as u64;
-        if is_end {
-            break;
+        if has_more || is_end {
+            break has_more;
         }
-    }
+    };
     if zeros.is_multiple_of(4) {
-        return Ok(());
+        return Ok(has_more);
     }
     Err(io::Error::new(io::ErrorKind::InvalidData, "the padding behind the xz stream has a wrong length"))
 }

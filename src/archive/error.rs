@@ -48,6 +48,12 @@ pub enum ArchiveError {
         /// The number that is allowed.
         limit: u64,
     },
+    /// Its names take more memory than those of any model.
+    #[error("the archive has more than {limit} bytes of names")]
+    LongNames {
+        /// The bytes that are allowed.
+        limit: u64,
+    },
     /// It unpacks to far more than its own size.
     #[error("the archive unpacks to more than {ratio} times its size: it is made to fill the disk")]
     Bomb {
@@ -116,6 +122,9 @@ pub enum Fault {
         /// Where it leads.
         target: String,
     },
+    /// It is a link to a place that no link can lead to.
+    #[error("is a link that leads to no name")]
+    Target,
     /// Links lead to each other in a circle.
     #[error("is a link that leads nowhere")]
     LinkLoop,

@@ -14,7 +14,8 @@ use crate::report::Silent;
 const FORMATS: [Format; 6] =
     [Format::Xz, Format::Gzip, Format::Bzip2, Format::Zstd, Format::Tar, Format::Zip];
 
-const LIMITS: Limits = Limits { members: 1000, bytes: 64 << 20, ratio: 100, unsuspected: 4 << 20 };
+const LIMITS: Limits =
+    Limits { members: 1000, names: 100_000, bytes: 64 << 20, ratio: 100, unsuspected: 4 << 20 };
 
 fn packed(root: &Path, format: Format) -> Vec<u8> {
     let contents = Contents::of_directory(root, LinksOut::Followed, &Interrupt::default()).unwrap();
@@ -227,7 +228,7 @@ fn hostile_members_are_refused() {
         (tar().link("l", "../x").end(), out("../x")),
         (tar().file("a/b/f").link("a/b/l", "../..").link("sly", "a/b/l/../x").end(), out("a/b/l/../x")),
         (tar().link("l", "l").end(), Fault::LinkLoop),
-        (tar().link("l", "").end(), Fault::Name),
+        (tar().link("l", "").end(), Fault::Target),
         (tar().file("a").add(EntryType::Link, "b", "a", b"").end(), Fault::HardLink),
         (special(EntryType::Char), Fault::Device),
         (special(EntryType::Block), Fault::Device),
@@ -318,6 +319,28 @@ fn archives_that_fill_the_disk_are_refused() {
     let few = Limits { members: 1, ..LIMITS };
     let error = unpack_file(&packed(directory.path(), Format::Tar), into.path(), few).unwrap_err();
     assert!(matches!(error, ArchiveError::TooMany { limit: 1 }), "{error:?}");
+}
+
+/// A link that leads to so many bytes.
+fn long_link(tar: Tar, name: &str, length: usize) -> Tar {
+    let mut target = "t/".repeat(length / 2);
+    target.push('\0');
+    tar.add(EntryType::GNULongLink, "././@LongLink", "", target.as_bytes()).link(name, "short")
+}
+
+#[test]
+fn archives_that_fill_the_memory_are_refused() {
+    // Directories that no member announces take as much as those that one does.
+    let deep = |name: char| format!("{name}/").repeat(45) + "f";
+    let tar = ('a'..='z').fold(Tar::default(), |tar, name| tar.file(&deep(name)));
+    let error = refusal(&tar.end());
+    assert!(matches!(error, ArchiveError::TooMany { limit: 1000 }), "{error:?}");
+    assert_eq!(fault(&long_link(Tar::default(), "l", 4096).end()), Fault::Target);
+    let links = (0..30).fold(Tar::default(), |tar, number| long_link(tar, &format!("l{number}"), 4000));
+    let error = refusal(&links.end());
+    assert!(matches!(error, ArchiveError::LongNames { limit: 100_000 }), "{error:?}");
+    let record = Tar::default().add(EntryType::XHeader, "x", "", b"16 linkpath=a\0b\n").link("l", "x");
+    assert_eq!(fault(&record.end()), Fault::Target);
 }
 
 /// A zip whose members say whatever they are told to.

@@ -16,8 +16,12 @@ use super::member::{Member, MemberKind, Moment};
 use super::{decode, links, tar_read, zip_read};
 use crate::report::{Interrupt, Interrupted, Progress};
 
-/// More files than any model has; each takes an inode and a name in memory.
+/// More files and directories than any model has; each takes an inode and a name in memory.
 const MOST_MEMBERS: u64 = 1_000_000;
+/// Bytes of all names and of where links lead, which are kept in memory: a million ordinary ones take half of it.
+const MOST_NAMES: u64 = 256 << 20;
+/// Linux takes no longer target of a link.
+const LONGEST_TARGET: usize = 4095;
 /// What is left free on the disk, for everybody else.
 const RESERVE: u64 = 64 << 20;
 /// Weights of zeros compress well, up to here without question.
@@ -41,8 +45,10 @@ pub enum Input {
 /// How much an archive may unpack to.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Members.
+    /// Members, and the directories around them that none of them is.
     pub members: u64,
+    /// Bytes of their names, and of where links lead.
+    pub names: u64,
     /// Bytes of all files.
     pub bytes: u64,
     /// Bytes that may come out of each that went in, once there are more than `unsuspected`.
@@ -59,6 +65,7 @@ impl Limits {
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         Ok(Self {
             members: MOST_MEMBERS,
+            names: MOST_NAMES,
             bytes: free.saturating_sub(RESERVE),
             ratio: MOST_RATIO,
             unsuspected: UNSUSPECTED,
@@ -143,6 +150,11 @@ fn spool(mut rest: impl Read, scratch: &Path, limits: Limits) -> Result<File, Ar
     Ok(file)
 }
 
+/// Whether a link can lead there.
+fn is_target(text: &str) -> bool {
+    !text.is_empty() && text.len() <= LONGEST_TARGET && !text.contains('\0')
+}
+
 /// What is known of the bytes that come in.
 #[derive(Default)]
 struct SourceState {
@@ -206,6 +218,7 @@ struct Unpacker<'a> {
     source: Source<'a>,
     places: BTreeMap<String, Place>,
     members: u64,
+    names: u64,
     unpacked: Unpacked,
     /// Made at the end, so that nothing is written through them.
     links: Vec<(String, String, Moment)>,
@@ -222,6 +235,7 @@ impl<'a> Unpacker<'a> {
             source,
             places: BTreeMap::from([(String::new(), Place::Implied)]),
             members: 0,
+            names: 0,
             unpacked: Unpacked::default(),
             links: Vec::new(),
             directories: BTreeMap::new(),
@@ -285,11 +299,8 @@ impl<'a> Unpacker<'a> {
 
     fn add(&mut self, member: Member, bytes: &mut dyn Read) -> Result<(), ArchiveError> {
         self.source.interrupt.check()?;
-        self.members += 1;
-        if self.members > self.limits.members {
-            return Err(ArchiveError::TooMany { limit: self.limits.members });
-        }
         let Member { path, kind, mode, modified } = member;
+        self.count(&path)?;
         self.make_parents(&path)?;
         let there = self.places.get(&path).copied();
         let is_directory = kind == MemberKind::Directory;
@@ -308,10 +319,30 @@ impl<'a> Unpacker<'a> {
                 self.directories.insert(path, (mode, modified));
             }
             MemberKind::File { size } => self.file(&path, size, (mode, modified), bytes)?,
-            MemberKind::Symlink { target } if target.is_empty() => {
-                return Err(ArchiveError::Member { path, fault: Fault::Name });
+            MemberKind::Symlink { target } if !is_target(&target) => {
+                return Err(ArchiveError::Member { path, fault: Fault::Target });
             }
-            MemberKind::Symlink { target } => self.links.push((path, target, modified)),
+            MemberKind::Symlink { target } => {
+                self.count_name(&target)?;
+                self.links.push((path, target, modified));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what takes an inode and memory, announced by a member or not.
+    fn count(&mut self, name: &str) -> Result<(), ArchiveError> {
+        self.members += 1;
+        if self.members > self.limits.members {
+            return Err(ArchiveError::TooMany { limit: self.limits.members });
+        }
+        self.count_name(name)
+    }
+
+    fn count_name(&mut self, name: &str) -> Result<(), ArchiveError> {
+        self.names += name.len() as u64;
+        if self.names > self.limits.names {
+            return Err(ArchiveError::LongNames { limit: self.limits.names });
         }
         Ok(())
     }
@@ -326,6 +357,7 @@ impl<'a> Unpacker<'a> {
                     return Err(ArchiveError::Member { path: path.to_owned(), fault: Fault::BelowFile });
                 }
                 None => {
+                    self.count(parent)?;
                     self.make_directory(parent)?;
                     self.places.insert(parent.to_owned(), Place::Implied);
                 }

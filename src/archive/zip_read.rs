@@ -89,7 +89,7 @@ fn target<R: Read>(entry: &mut ZipFile<'_, R>) -> Result<String, Fault> {
     let read = Read::by_ref(entry).take(LONGEST_TARGET + 1).read_to_string(&mut target);
     match read {
         Ok(count) if count as u64 <= LONGEST_TARGET => Ok(target),
-        Ok(_) => Err(Fault::Name),
+        Ok(_) => Err(Fault::Target),
         Err(_) => Err(Fault::NotUtf8),
     }
 }

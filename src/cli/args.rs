@@ -411,7 +411,7 @@ pub(super) struct CreateModelArgs {
     /// Label of the model; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(super) labels: Vec<(String, String)>,
-    /// Metadata of the model, as a YAML or JSON value; may be repeated
+    /// Metadata of the model, as a JSON value, else as text; may be repeated
     #[arg(long = "metadata", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(super) metadata: Vec<(String, String)>,
     /// What to print

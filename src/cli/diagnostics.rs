@@ -396,7 +396,9 @@ fn remote(error: &RemoteError) -> Diagnosis {
         E::Status { status: 401 | 403, .. } => {
             surroundings("put user and password into the URL or into `~/.netrc`")
         }
-        E::TooLarge { .. } => surroundings("export to a file, and send that with the service's own program"),
+        E::TooLarge { .. } | E::Cut { .. } => {
+            surroundings("export to a file, and send that with the service's own program")
+        }
         E::Service { .. } | E::Status { .. } | E::Http(_) => {
             surroundings("check the address and the network, and try again")
         }
@@ -409,7 +411,7 @@ fn archive(error: &ArchiveError) -> Diagnosis {
     match error {
         E::UnknownForm => input("name an archive that was exported, or a directory"),
         E::Member { fault: Fault::Encrypted, .. } => input("pack it again without a password"),
-        E::Member { .. } | E::Bomb { .. } | E::TooMany { .. } => {
+        E::Member { .. } | E::Bomb { .. } | E::TooMany { .. } | E::LongNames { .. } => {
             input("do not trust whoever made it; nothing of it was kept")
         }
         E::Truncated | E::Trailing | E::Damaged(_) | E::Malformed { .. } => {

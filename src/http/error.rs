@@ -21,6 +21,9 @@ pub enum HttpError {
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// A certificate authority of the system is unusable, where all of them have to be usable.
+    #[error("cannot read the system's certificates, which `SSL_CERT_FILE` and `SSL_CERT_DIR` can replace")]
+    SystemRoots(#[source] Box<dyn StdError + Send + Sync>),
     /// The client cannot be made.
     #[error("cannot set up HTTP with TLS")]
     Setup(#[source] Box<dyn StdError + Send + Sync>),

@@ -229,6 +229,21 @@ fn next_url(method: &Method, url: &Url, location: &str) -> Result<Url, HttpError
     Ok(next)
 }
 
+/// Whether every root of the system can be used: a library that reads them by itself takes all or none.
+pub fn check_system_roots() -> Result<(), HttpError> {
+    let found = rustls_native_certs::load_native_certs();
+    let setup = |source: Box<dyn std::error::Error + Send + Sync>| HttpError::SystemRoots(source);
+    if let Some(error) = found.errors.into_iter().next() {
+        return Err(setup(error.into()));
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    found
+        .certs
+        .into_iter()
+        .try_for_each(|certificate| roots.add(certificate))
+        .map_err(|error| setup(error.into()))
+}
+
 /// The roots of the system, and additional ones.
 fn tls(extra_roots: &[PathBuf]) -> Result<rustls::ClientConfig, HttpError> {
     let mut roots = rustls::RootCertStore::empty();

@@ -88,6 +88,22 @@ pub(super) fn azure_account(environment: &Environment) -> AzureAccount {
     account
 }
 
+impl AzureAccount {
+    /// The account of a place: its own where its URL names one, `abfs://CONTAINER@ACCOUNT.dfs.…/…`. Credentials that the
+    /// environment gives for another account stay here.
+    pub(super) fn for_place(self, location: &Location) -> Self {
+        if location.user.is_none() {
+            return self;
+        }
+        let name = location.host.split('.').next().map(str::to_owned);
+        let endpoint = Some(format!("https://{}", location.authority().replacen(".dfs.", ".blob.", 1)));
+        if self.name.is_some() && self.name != name {
+            return Self { name, endpoint, ..Self::default() };
+        }
+        Self { name, endpoint, ..self }
+    }
+}
+
 /// User and password of a host: those of the URL, else those of the netrc file.
 pub(super) fn of_host(
     location: &Location,
@@ -160,5 +176,24 @@ mod tests {
         let account = azure_account(&environment(&[("AZURE_STORAGE_ACCOUNT", "you")]));
         assert_eq!(account.endpoint.as_deref(), Some("https://you.blob.core.windows.net"));
         assert!(account.key.is_none());
+    }
+
+    #[test]
+    fn an_account_in_the_url_gets_no_credentials_of_another() {
+        let account = |pairs: &[(&str, &str)], url: &str| {
+            let location = Location::parse(url).expect("a URL").unwrap();
+            let account = azure_account(&environment(pairs)).for_place(&location);
+            let key = account.key.is_some() || account.signature.is_some();
+            (account.name.unwrap_or_default(), account.endpoint.unwrap_or_default(), key)
+        };
+        let mine = ("mine".to_owned(), "https://mine.blob.core.windows.net".to_owned(), true);
+        let pairs = [("AZURE_STORAGE_ACCOUNT", "mine"), ("AZURE_STORAGE_SAS_TOKEN", "?sig=s")];
+        assert_eq!(account(&pairs, "az://box/a"), mine);
+        assert_eq!(account(&pairs, "abfs://box@mine.dfs.core.windows.net/a"), mine);
+        assert_eq!(account(&pairs, "az://mine.blob.core.windows.net/box/a"), mine);
+        // A key alone is for whatever the URL names.
+        assert_eq!(account(&[("AZURE_STORAGE_KEY", "k")], "abfss://box@mine.dfs.core.windows.net/a"), mine);
+        let theirs = ("theirs".to_owned(), "https://theirs.blob.example:8443".to_owned(), false);
+        assert_eq!(account(&pairs, "abfs://box@theirs.dfs.example:8443/a"), theirs);
     }
 }

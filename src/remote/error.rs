@@ -81,6 +81,16 @@ pub enum RemoteError {
         /// What it takes.
         limit: u64,
     },
+    /// The end of what was sent is missing there.
+    #[error("cannot write `{url}`: of {sent} bytes only {arrived} arrived")]
+    Cut {
+        /// The redacted URL.
+        url: String,
+        /// What was sent.
+        sent: u64,
+        /// What is there.
+        arrived: u64,
+    },
     /// A server answered with an error.
     #[error("cannot {action} `{url}`: the server answers with status {status}")]
     Status {

@@ -97,6 +97,14 @@ impl Location {
             None => (None, None),
         };
         let (host, port) = split_port(host);
+        let (user, path) = match (scheme, user) {
+            // Container names have no dots: this is the host of an account, and the container comes behind it.
+            (Scheme::Azblob, None) if host.contains('.') => {
+                let (container, path) = path.split_once('/').unwrap_or((path, ""));
+                (decoded(container), path)
+            }
+            (_, user) => (user, path),
+        };
         let mut location = Self {
             scheme,
             prefix: prefix.to_owned(),
@@ -107,6 +115,7 @@ impl Location {
             path: path.to_owned(),
             query,
         };
+        location.check_texts()?;
         if let Some(port) = port {
             location.port = Some(port.parse().map_err(|_| location.malformed("has a port that is none"))?);
         }
@@ -117,10 +126,37 @@ impl Location {
         } else if location.host.is_empty() {
             return Err(location.malformed("names no host or bucket"));
         }
+        if scheme == Scheme::Azblob && location.user.is_none() && location.host.contains('.') {
+            return Err(location.malformed("names an account, but no container"));
+        }
         if is_web && location.web_url().is_none() {
             return Err(location.malformed("is not a URL"));
         }
         Ok(location)
+    }
+
+    /// Refuses what would be more than a name to those who are told it: lines to FTP, options to `ssh`.
+    fn check_texts(&self) -> Result<(), RemoteError> {
+        let password = self.password.as_ref().map(Secret::expose);
+        let texts = [Some(self.host.as_str()), self.user.as_deref(), password, Some(self.path.as_str())];
+        if texts.into_iter().flatten().any(|text| text.contains(char::is_control)) {
+            return Err(self.malformed("has a character that no name has"));
+        }
+        let is_option = |text: &str| text.starts_with('-');
+        if self.scheme == Scheme::Sftp
+            && (is_option(&self.host) || self.user.as_deref().is_some_and(is_option))
+        {
+            return Err(self.malformed("has a host or user that begins with `-`"));
+        }
+        Ok(())
+    }
+
+    /// The bucket, or of Azure the container.
+    pub(super) fn bucket(&self) -> &str {
+        match (&self.user, self.scheme) {
+            (Some(container), Scheme::Azblob) => container,
+            _ => &self.host,
+        }
     }
 
     /// The path below the host or bucket.
@@ -137,7 +173,7 @@ impl Location {
     /// The path as the original tool tells it: with the bucket, without the scheme.
     pub fn shown_path(&self) -> String {
         match self.scheme {
-            Scheme::S3 | Scheme::Gcs | Scheme::Azblob => format!("{}/{}", self.host, self.path),
+            Scheme::S3 | Scheme::Gcs | Scheme::Azblob => format!("{}/{}", self.bucket(), self.path),
             Scheme::Ftp | Scheme::Ftps | Scheme::Sftp | Scheme::Dropbox => format!("/{}", self.path),
             Scheme::Http | Scheme::Https => self.to_string(),
         }
@@ -230,15 +266,31 @@ mod tests {
         assert_eq!(ftp.password.as_ref().map(Secret::expose), Some("p@ss"));
         assert_eq!(ftp.shown_path(), "/dir/");
         assert_eq!(location("dropbox://models/x.tar").path(), "models/x.tar");
-        let azure = location("abfs://box@account.dfs.core.windows.net/x");
-        assert_eq!(
-            (azure.user.as_deref(), azure.host.as_str()),
-            (Some("box"), "account.dfs.core.windows.net")
-        );
         let web = location("webdavs://host/a?b=c");
         assert_eq!(web.web_url().unwrap().as_str(), "https://host/a?b=c");
         assert_eq!(location("http://[::1]:80/x").web_url().unwrap().as_str(), "http://[::1]/x");
         assert_eq!(location("gs://b").path(), "");
+    }
+
+    #[test]
+    fn azure_has_containers_with_and_without_their_account() {
+        for (typed, host, container, path, shown) in [
+            ("az://box/a/b.tar", "box", "box", "a/b.tar", "box/a/b.tar"),
+            ("azblob://box/", "box", "box", "", "box/"),
+            ("abfs://box@acc.dfs.core.windows.net/a/b", "acc.dfs.core.windows.net", "box", "a/b", "box/a/b"),
+            ("abfss://box@acc.dfs.core.windows.net", "acc.dfs.core.windows.net", "box", "", "box/"),
+            ("az://acc.blob.core.windows.net/box/a/b", "acc.blob.core.windows.net", "box", "a/b", "box/a/b"),
+        ] {
+            let azure = location(typed);
+            assert_eq!(
+                (azure.host.as_str(), azure.bucket(), azure.path()),
+                (host, container, path),
+                "{typed}"
+            );
+            assert_eq!(azure.shown_path(), shown, "{typed}");
+        }
+        let error = Location::parse("az://acc.blob.core.windows.net/").expect("a URL").unwrap_err();
+        assert!(error.to_string().ends_with("names an account, but no container"), "{error}");
     }
 
     #[test]
@@ -249,6 +301,10 @@ mod tests {
             ("s3:///key", "`s3:///key` names no host or bucket"),
             ("ftp://h:port/x", "`ftp://h/x` has a port that is none"),
             ("http://h h/x", "`http://h h/x` is not a URL"),
+            ("sftp://-oProxyCommand=id/x", "`sftp://-oProxyCommand=id/x` has a host or user that begins"),
+            ("sftp://-oProxyCommand=id@h/x", "`sftp://***@h/x` has a host or user that begins"),
+            ("ftp://h/a\r\nDELE b", "`ftp://h/a\r\nDELE b` has a character that no name has"),
+            ("ftp://me%0d%0aQUIT:x@h/a", "`ftp://***@h/a` has a character that no name has"),
         ] {
             let error = Location::parse(typed).expect("a URL").unwrap_err().to_string();
             assert!(error.starts_with(message), "{error}");

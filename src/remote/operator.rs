@@ -9,6 +9,7 @@ use super::credentials::{self, AwsKey};
 use super::error::RemoteError;
 use super::fetch::Fetch;
 use super::location::{Location, Scheme};
+use crate::http;
 
 /// Where S3 is when nothing says so, as for the tools of AWS.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -71,22 +72,14 @@ impl Remotes {
         }
     }
 
-    /// `az://CONTAINER/…` with the account of the environment, or `abfs://CONTAINER@ACCOUNT.dfs.…/…`.
     fn azblob(&self, location: &Location) -> Result<Azblob, RemoteError> {
-        let mut account = credentials::azure_account(&self.environment);
-        let container = match &location.user {
-            Some(container) => {
-                account.name = location.host.split('.').next().map(str::to_owned);
-                account.endpoint = Some(format!("https://{}", location.host.replacen(".dfs.", ".blob.", 1)));
-                container
-            }
-            None => &location.host,
-        };
+        let account = credentials::azure_account(&self.environment).for_place(location);
         let endpoint = account.endpoint.ok_or_else(|| RemoteError::Credentials {
             url: location.to_string(),
             wanted: "`AZURE_STORAGE_CONNECTION_STRING`, or `AZURE_STORAGE_ACCOUNT` and `AZURE_STORAGE_KEY`",
         })?;
-        let mut builder = Azblob::default().container(container).endpoint(endpoint.trim_end_matches('/'));
+        let mut builder =
+            Azblob::default().container(location.bucket()).endpoint(endpoint.trim_end_matches('/'));
         if let Some(name) = &account.name {
             builder = builder.account_name(name);
         }
@@ -99,6 +92,10 @@ impl Remotes {
 
     fn ftp(&self, location: &Location) -> Result<Ftp, RemoteError> {
         let scheme = if location.scheme == Scheme::Ftps { "ftps" } else { "ftp" };
+        if location.scheme == Scheme::Ftps {
+            // The library makes its connections itself, and does not survive a certificate that it cannot read.
+            http::check_system_roots()?;
+        }
         let builder = Ftp::default().endpoint(&format!("{scheme}://{}", location.authority())).root("/");
         Ok(match credentials::of_host(location, &self.environment)? {
             Some((user, password)) => builder.user(&user).password(password.expose()),

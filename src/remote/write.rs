@@ -35,7 +35,7 @@ pub struct RemoteWriter {
 
 enum Sink {
     /// Sent in parts, as they come; `part` is the path until all of it is there, if that is another one.
-    Service { writer: Box<Writer>, part: Option<String> },
+    Service { writer: Box<Writer>, part: Option<String>, size: u64 },
     /// Sent when all of it is known.
     Spooled { file: File, size: u64 },
 }
@@ -66,7 +66,7 @@ impl Remotes {
                 };
                 let failed = |error| RemoteError::of_service(url.clone(), "write", &error);
                 let writer = Box::new(self.wait(async { opening.await.map_err(failed) })?);
-                Sink::Service { writer, part: partial }
+                Sink::Service { writer, part: partial, size: 0 }
             }
         };
         Ok(RemoteWriter { remotes: self.clone(), location: location.clone(), sink })
@@ -74,19 +74,41 @@ impl Remotes {
 }
 
 impl Remotes {
+    /// Looks whether everything has arrived. A connection for data says nothing of that: with TLS 1.3, a server that has
+    /// sent something meanwhile loses the end of the file when the library closes it, and still says that all is well.
+    fn check_size(&self, location: &Location, sent: u64) -> Result<(), RemoteError> {
+        let operator = self.operator(location)?;
+        let url = location.to_string();
+        self.wait(async {
+            let found = operator.stat(location.path()).await;
+            let found = found.map_err(|error| RemoteError::of_service(url.clone(), "write", &error))?;
+            let arrived = found.content_length();
+            if arrived == sent {
+                return Ok(());
+            }
+            let _ = operator.delete(location.path()).await;
+            Err(RemoteError::Cut { url, sent, arrived })
+        })
+    }
+
     /// Gives a file its name, in place of what has it.
     fn publish(&self, location: &Location, part: &str) -> Result<(), RemoteError> {
         let operator = self.operator(location)?;
+        let path = location.path();
+        let failed = |error| RemoteError::of_service(location.to_string(), "write", &error);
+        let aside = partial_path(location)?;
         self.wait(async {
-            let renamed = match operator.rename(part, location.path()).await {
-                // Old servers rename only to a name that nobody has.
-                Err(_) => {
-                    let _ = operator.delete(location.path()).await;
-                    operator.rename(part, location.path()).await
-                }
-                renamed => renamed,
-            };
-            renamed.map_err(|error| RemoteError::of_service(location.to_string(), "write", &error))
+            let Err(error) = operator.rename(part, path).await else { return Ok(()) };
+            // Old servers rename only to a name that nobody has. A file that has it is not lost if that fails, too.
+            let is_taken = operator.stat(path).await.is_ok_and(|found| found.is_file());
+            if !is_taken || operator.rename(path, &aside).await.is_err() {
+                return Err(failed(error));
+            }
+            if let Err(error) = operator.rename(part, path).await {
+                let _ = operator.rename(&aside, path).await;
+                return Err(failed(error));
+            }
+            operator.delete(&aside).await.map_err(failed)
         })
     }
 }
@@ -102,34 +124,43 @@ fn partial_path(location: &Location) -> Result<String, RemoteError> {
 }
 
 impl RemoteWriter {
-    /// Sends what is still here, and waits until the place has all of it.
-    pub fn finish(self) -> Result<(), RemoteError> {
+    /// Sends what is still here, and waits until the place has all of it; what fails is taken back.
+    pub fn finish(mut self) -> Result<(), RemoteError> {
+        let finished = self.send();
+        if finished.is_err() {
+            self.abort();
+        }
+        finished
+    }
+
+    fn send(&mut self) -> Result<(), RemoteError> {
         let Self { remotes, location, sink } = self;
         let url = location.to_string();
         let failed = |error: &opendal::Error| RemoteError::of_service(url.clone(), "write", error);
-        let (mut file, size) = match sink {
-            Sink::Service { mut writer, part } => {
+        let (file, size) = match sink {
+            Sink::Service { writer, part, size } => {
                 let closing = async { writer.close().await.map(drop).map_err(|error| failed(&error)) };
                 remotes.wait(closing)?;
-                return match part {
-                    Some(part) => remotes.publish(&location, &part),
-                    None => Ok(()),
-                };
+                if matches!(location.scheme, Scheme::Ftp | Scheme::Ftps) {
+                    remotes.check_size(location, *size)?;
+                }
+                return part.as_ref().map_or(Ok(()), |part| remotes.publish(location, part));
             }
-            Sink::Spooled { file, size } => (file, size),
+            Sink::Spooled { file, size } => (file, *size),
         };
         let spool = |source| RemoteError::Spool { url: url.clone(), source };
         file.rewind().map_err(spool)?;
         if location.scheme == Scheme::Dropbox {
             let mut bytes = Vec::new();
-            io::Read::read_to_end(&mut file, &mut bytes).map_err(spool)?;
-            let operator = remotes.operator(&location)?;
+            io::Read::read_to_end(file, &mut bytes).map_err(spool)?;
+            let operator = remotes.operator(location)?;
             let path = location.path().to_owned();
             let work = async { operator.write(&path, bytes).await.map(drop).map_err(|error| failed(&error)) };
             return remotes.wait(work);
         }
+        let file = file.try_clone().map_err(spool)?;
         let body = Body::stream(blocking::stream(move || Ok(file)), size);
-        let request = remotes.web_request(Method::PUT, &location)?.body(body);
+        let request = remotes.web_request(Method::PUT, location)?.body(body);
         let client = remotes.client()?;
         let response = remotes.wait(async { Ok(client.send(request).await?) })?;
         let status = response.status();
@@ -142,7 +173,7 @@ impl RemoteWriter {
     /// Takes back what was sent. Best effort: the reason to do so is worth more than what becomes of it.
     pub fn abort(self) {
         let Self { remotes, location, sink } = self;
-        let Sink::Service { mut writer, part } = sink else { return };
+        let Sink::Service { mut writer, part, .. } = sink else { return };
         remotes.runtime.block_on(async {
             // What is still under way when the connection goes is nobody's any more.
             let aborting = tokio::time::timeout(ABORT_PATIENCE, writer.abort());
@@ -159,7 +190,8 @@ impl Write for RemoteWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let url = || self.location.to_string();
         match &mut self.sink {
-            Sink::Service { writer, .. } => {
+            Sink::Service { writer, size, .. } => {
+                *size += bytes.len() as u64;
                 let piece = Bytes::copy_from_slice(bytes);
                 let failed = |error| RemoteError::of_service(self.location.to_string(), "write", &error);
                 let work = async { writer.write(piece).await.map_err(failed) };

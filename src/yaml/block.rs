@@ -130,7 +130,7 @@ impl Reader<'_> {
             Plain::Int(value) => Some(Value::Int(value)),
             Plain::Float(value) => Some(Value::Float(value)),
             Plain::Timestamp => Some(Value::Timestamp(text.to_owned())),
-            Plain::Text => Some(Value::text(text)),
+            Plain::LongInt | Plain::Text => Some(Value::text(text)),
             Plain::Special => None,
         }
     }

@@ -289,7 +289,7 @@ fn scalar(spelling: Option<&str>, value: Value) -> Scalar {
             Plain::Int(value) => Value::Int(value),
             Plain::Float(value) => Value::Float(value),
             Plain::Timestamp => Value::Timestamp(text.clone()),
-            Plain::Special | Plain::Text => Value::Text(text.clone()),
+            Plain::LongInt | Plain::Special | Plain::Text => Value::Text(text.clone()),
         },
     };
     Scalar { value, text }

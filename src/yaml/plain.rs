@@ -9,12 +9,17 @@ pub(super) enum Plain {
     Null,
     Bool(bool),
     Int(i128),
+    /// A whole number too long for us: it stays text to us, and is quoted as a number would be.
+    LongInt,
     Float(f64),
     Timestamp,
     /// `<<`, `=` and lone indicators, which are special to the reader.
     Special,
     Text,
 }
+
+/// Stands for every number that is not less.
+const TOO_LONG: i128 = i128::MAX;
 
 /// Resolves the text of an unquoted scalar.
 pub(super) fn resolve(text: &str) -> Plain {
@@ -34,7 +39,11 @@ fn number(text: &str) -> Plain {
         return Plain::Float(value);
     }
     if let Some(value) = int(text) {
-        return Plain::Int(value);
+        return if value.unsigned_abs() < TOO_LONG.unsigned_abs() {
+            Plain::Int(value)
+        } else {
+            Plain::LongInt
+        };
     }
     if is_timestamp(text) { Plain::Timestamp } else { Plain::Text }
 }
@@ -68,8 +77,7 @@ fn radix(digits: &str, base: u32) -> Option<i128> {
     if all && plain.is_empty() {
         return Some(0);
     }
-    // A number too long for us stays text to us, and is still quoted by `is_numeric`.
-    if all { Some(i128::from_str_radix(&plain, base).unwrap_or(i128::MAX)) } else { None }
+    if all { Some(i128::from_str_radix(&plain, base).unwrap_or(TOO_LONG)) } else { None }
 }
 
 fn sexagesimal(digits: &str) -> Option<i128> {
@@ -227,6 +235,12 @@ mod tests {
             ("1_000", Plain::Int(1000)),
             ("1:30", Plain::Int(90)),
             ("-0x1F", Plain::Int(-31)),
+            (
+                "-99999999999999999999999999999999999999",
+                Plain::Int(-99_999_999_999_999_999_999_999_999_999_999_999_999),
+            ),
+            ("999999999999999999999999999999999999999999", Plain::LongInt),
+            ("-0xffffffffffffffffffffffffffffffffffff", Plain::LongInt),
             (".5", Plain::Float(0.5)),
             ("-.5", Plain::Text),
             ("1.", Plain::Float(1.0)),

@@ -306,6 +306,12 @@ fn a_bento_brings_its_models() {
         .status(1)
         .stderr("has model `m:v2` in the directory `models/m/v3`")
         .run();
+    // A description that would fill the memory is not read.
+    let huge = [one.as_bytes(), &vec![b'#'; 16 << 20]].concat();
+    let files: [(&str, &[u8]); 2] = [("bento.yaml", bento.as_bytes()), ("models/m/v1/model.yaml", &huge)];
+    fs::write(context.work().join("b.bento"), tar(&files)).unwrap();
+    let import = context.ekiben(["import", "b.bento"]).status(1);
+    let _output = import.stderr("its 'model.yaml' is not a file of at most").run();
     assert!(!home.join("models/m/v1").exists());
     assert!(!home.join("bentos/b").exists());
 }

@@ -5,12 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use base64::Engine as _;
-use ekiben::ops::models::{CreateSettings, create};
-use ekiben::report::Interrupt;
 use ekiben::store::Home;
 use ekiben::tag::TagQuery;
 use ekiben::yaml::{self, Value};
-use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use crate::support::peers::{Venv, program};
@@ -65,17 +62,6 @@ fn python(script: &str, arguments: &[&str], home: Option<&Path>) -> String {
     }
     let output = command.output().expect("python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-fn upstream(home: &Path, arguments: &[&str]) -> String {
-    let output = Command::new(program(Venv::Upstream, "bentoml"))
-        .args(arguments)
-        .env("BENTOML_HOME", home)
-        .env("BENTOML_DO_NOT_TRACK", "true")
-        .output()
-        .expect("bentoml runs");
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
@@ -189,34 +175,6 @@ fn scalars_are_read_as_by_pyyaml() {
         };
         assert_eq!(marked, expected, "{text}");
     }
-}
-
-#[test]
-fn upstream_lists_and_gets_a_model_of_ours() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let files = directory.path().join("files");
-    fs::create_dir(&files).expect("created");
-    fs::write(files.join("weights.bin"), "weights").expect("written");
-    let home = Home::open(directory.path().join("home")).expect("opened");
-    let settings = CreateSettings {
-        tag: "ours:v1".parse().expect("valid"),
-        directory: files,
-        labels: vec![("owner".into(), "yes".into())],
-        metadata: vec![("acc".into(), Value::Float(1e-7)), ("note".into(), "h\u{e9}llo: world".into())],
-    };
-    let now = Timestamp::from_microsecond(1_767_225_600_123_456).expect("a time");
-    let created = create(&settings, &home, now, &Interrupt::default()).expect("created");
-    let listed: Json =
-        serde_json::from_str(&upstream(home.path(), &["models", "list", "-o", "json"])).expect("JSON");
-    assert_eq!(listed[0]["tag"], "ours:v1");
-    let got = upstream(home.path(), &["models", "get", "ours:latest", "-o", "json"]);
-    let got: Json = serde_json::from_str(&got).expect("JSON");
-    assert_eq!(got["labels"]["owner"], "yes");
-    assert_eq!(got["metadata"]["note"], "h\u{e9}llo: world");
-    // Read by the original and written again, the file is the same.
-    let again = "import sys, bentoml\nbentoml.models.get('ours:v1').info.dump(sys.stdout)";
-    let written = fs::read_to_string(created.path.join("model.yaml")).expect("readable");
-    assert_eq!(python(again, &[], Some(home.path())), written);
 }
 
 #[test]

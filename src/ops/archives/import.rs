@@ -92,6 +92,7 @@ fn carried_models(place: &str, carried: &Path) -> Result<Vec<Model>, ArchivesErr
     let mut models = Vec::new();
     for name in directories(carried)? {
         for version in directories(&name)? {
+            check_description(place, &version, Kind::Model)?;
             let usable = Model::load(&version);
             let model = usable.map_err(|source| ArchivesError::Item {
                 place: place.to_owned(),
@@ -251,21 +252,32 @@ fn open(
 
 /// The item that was unpacked, if it is one of the kind that was asked for.
 fn load<I: Item>(place: &str, staging: &Staging) -> Result<I, ArchivesError> {
-    let is_there = |kind: Kind| staging.path().join(kind.file_name()).symlink_metadata();
-    let place = place.to_owned();
     let wanted = I::KIND;
+    let is_there = |kind: Kind| staging.path().join(kind.file_name()).symlink_metadata().is_ok();
     let found = match wanted {
         Kind::Model => Kind::Bento,
         Kind::Bento => Kind::Model,
     };
-    match is_there(wanted) {
+    let place = place.to_owned();
+    if !is_there(wanted) {
+        return Err(if is_there(found) {
+            ArchivesError::WrongKind { place, wanted, found }
+        } else {
+            ArchivesError::NoItem { place, wanted }
+        });
+    }
+    check_description(&place, staging.path(), wanted)?;
+    I::load(staging.path()).map_err(|source| ArchivesError::Item { place, kind: wanted, source })
+}
+
+/// Refuses a description that is no file, or one that memory should not be filled with; one that is not there is for
+/// the reader to refuse.
+fn check_description(place: &str, item: &Path, kind: Kind) -> Result<(), ArchivesError> {
+    match item.join(kind.file_name()).symlink_metadata() {
         Ok(metadata) if !metadata.is_file() || metadata.len() > LONGEST_DESCRIPTION => {
-            Err(ArchivesError::NotADescription { place, wanted, limit: LONGEST_DESCRIPTION })
+            let (place, limit) = (place.to_owned(), LONGEST_DESCRIPTION);
+            Err(ArchivesError::NotADescription { place, wanted: kind, limit })
         }
-        Ok(_) => {
-            I::load(staging.path()).map_err(|source| ArchivesError::Item { place, kind: wanted, source })
-        }
-        Err(_) if is_there(found).is_ok() => Err(ArchivesError::WrongKind { place, wanted, found }),
-        Err(_) => Err(ArchivesError::NoItem { place, wanted }),
+        _ => Ok(()),
     }
 }

@@ -1,13 +1,12 @@
 //! A server that speaks BentoCloud's protocol, with a storage for signed URLs beside it: all three ways of transfer, and
-//! the faults of real ones. `e2e_cloud` has upstream's own client push to it and pull from it.
+//! the faults of real ones. `e2e_matrix` has upstream's own client push to it and pull from it.
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{Hash as _, Hasher as _};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use ekiben::oci::digest::Digest;
 use serde_json::{Value, json};
 
 use super::command::Command;
@@ -453,9 +452,7 @@ fn parse(request: &Received) -> Value {
 }
 
 fn etag(content: &[u8]) -> String {
-    let mut hasher = DefaultHasher::new();
-    content.hash(&mut hasher);
-    format!("\"{:016x}\"", hasher.finish())
+    format!("\"{}\"", &Digest::of(content).hex()[..16])
 }
 
 /// Contents, or the rest of them where they are still what the client thinks.

@@ -22,5 +22,6 @@ pub(crate) mod serve;
 pub(crate) mod service;
 pub(crate) mod sources;
 pub(crate) mod storage;
+pub(crate) mod upstream;
 pub(crate) mod watch;
 pub(crate) mod web;

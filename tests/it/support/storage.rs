@@ -31,17 +31,37 @@ print("listening", port, flush=True)
 threading.Event().wait()
 "#;
 
+/// With a directory for its certificate, it speaks TLS and nothing else.
 const FTP: &str = r#"
-import logging, sys
+import logging, pathlib, sys
 from pyftpdlib.authorizers import DummyAuthorizer
-from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
 from pyftpdlib.servers import FTPServer
-directory, user, password = sys.argv[1:]
+directory, user, password, *certificate = sys.argv[1:]
 logging.disable(logging.CRITICAL)
 authorizer = DummyAuthorizer()
 authorizer.add_user(user, password, directory, perm="elradfmwMT")
-class Handler(FTPHandler): pass
+class Handler(TLS_FTPHandler if certificate else FTPHandler): pass
 Handler.authorizer = authorizer
+if certificate:
+    import datetime, ipaddress
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256()))
+    keys = pathlib.Path(certificate[0])
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    (keys / "certificate.pem").write_bytes(pem)
+    (keys / "both.pem").write_bytes(pem + key.private_bytes(serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    Handler.certfile = str(keys / "both.pem")
+    Handler.tls_control_required = Handler.tls_data_required = True
 server = FTPServer(("127.0.0.1", 0), Handler)
 print("listening", server.address[1], flush=True)
 server.serve_forever()
@@ -79,18 +99,57 @@ print("listening", server.bind_addr[1], flush=True)
 server.serve()
 "#;
 
-/// Google's protocol, with a bucket `models`.
+/// Google's protocol, with a bucket `models`. The emulator knows no multipart uploads, which are added here as the
+/// documentation of Google's XML API has them.
 const GCS: &str = r#"
-import logging, socket
-from gcp_storage_emulator.server import Response, create_server
+import hashlib, logging, re, socket
+from http import HTTPStatus
+import gcp_storage_emulator.server as emulator
+from gcp_storage_emulator.handlers import objects
 # The service leaves out what it has no value for; the emulator answers with null.
-answer = Response.json
-Response.json = lambda self, reply: answer(self, {key: value for key, value in reply.items() if value is not None})
+answer = emulator.Response.json
+emulator.Response.json = lambda self, reply: answer(self, {key: value for key, value in reply.items() if value is not None})
 logging.disable(logging.CRITICAL)
+uploads = {}
+def etag(content): return '"' + hashlib.md5(content).hexdigest() + '"'
+def post(request, response, storage):
+    place = (request.params["bucket_name"], request.params["object_id"])
+    if request.full_url.endswith("?uploads"):
+        upload = f"upload-{len(uploads) + 1}"
+        uploads[upload] = (place, {})
+        response["Content-type"] = "application/xml"
+        response._content = (f"<InitiateMultipartUploadResult><Bucket>{place[0]}</Bucket><Key>{place[1]}</Key>"
+                             f"<UploadId>{upload}</UploadId></InitiateMultipartUploadResult>")
+        return
+    known, parts = uploads[request.query["uploadId"][0]]
+    text = request.data.decode().replace("&quot;", '"')
+    named = [(int(re.search("<PartNumber>(.*?)<", part)[1]), re.search("<ETag>(.*?)<", part)[1])
+             for part in re.findall("<Part>(.*?)</Part>", text)]
+    sizes = [len(parts[number]) for number in sorted(parts)]
+    if known != place or named != [(number, etag(parts[number])) for number in sorted(parts)] or min(sizes[:-1], default=9e9) < 5 << 20:
+        response.status = HTTPStatus.BAD_REQUEST
+        return
+    content = b"".join(parts[number] for number in sorted(parts))
+    made = objects._make_object_resource(request.base_url, *place, "application/octet-stream", str(len(content)))
+    storage.create_file(*place, content, made)
+    del uploads[request.query["uploadId"][0]]
+    print("parts", *sizes, flush=True)
+    response["Content-type"] = "application/xml"
+    response._content = "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>"
+def put(request, response, storage):
+    if "uploadId" not in request.query:
+        return objects.xml_upload(request, response, storage)
+    uploads[request.query["uploadId"][0]][1][int(request.query["partNumber"][0])] = request.data
+    response["ETag"] = etag(request.data)
+def delete(request, response, storage):
+    del uploads[request.query["uploadId"][0]]
+    response.status = HTTPStatus.NO_CONTENT
+    print("aborted", flush=True)
+emulator.HANDLERS[-1][1].update(POST=post, PUT=put, DELETE=delete)
 with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
     port = probe.getsockname()[1]
-server = create_server("127.0.0.1", port, in_memory=True, default_bucket="models")
+server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="models")
 server.start()
 print("listening", port, flush=True)
 import threading; threading.Event().wait()
@@ -140,7 +199,7 @@ server.serve_forever()
 
 /// A server that runs, and the directory that it serves.
 pub(crate) struct Storage {
-    _service: Service,
+    service: Service,
     pub(crate) port: u16,
     pub(crate) directory: PathBuf,
 }
@@ -157,7 +216,7 @@ impl Storage {
         let mut service = Service::start(&python);
         let line = service.line_with("listening");
         let port = line.split_whitespace().last().and_then(|port| port.parse().ok());
-        Self { _service: service, port: port.expect("a port"), directory }
+        Self { service, port: port.expect("a port"), directory }
     }
 
     pub(crate) fn s3(context: &TestContext) -> Self {
@@ -166,6 +225,14 @@ impl Storage {
 
     pub(crate) fn ftp(context: &TestContext) -> Self {
         Self::start(context, "ftp", FTP, &["DIRECTORY", USER, PASSWORD])
+    }
+
+    /// The server with TLS, and the file of its certificate.
+    pub(crate) fn ftps(context: &TestContext) -> (Self, PathBuf) {
+        let keys = context.work().join("keys");
+        fs::create_dir(&keys).expect("a new directory");
+        let arguments = ["DIRECTORY", USER, PASSWORD, &keys.display().to_string()];
+        (Self::start(context, "ftps", FTP, &arguments), keys.join("certificate.pem"))
     }
 
     pub(crate) fn webdav(context: &TestContext) -> Self {
@@ -207,6 +274,11 @@ impl Storage {
             print(objects, client.list_multipart_uploads(Bucket='models').get('Uploads', []))";
         let url = format!("http://127.0.0.1:{}", self.port);
         context.command(&program(Venv::Storage, "python")).args(["-c", script]).arg(url).run().stdout
+    }
+
+    /// Waits until the server has printed a line with this.
+    pub(crate) fn line_with(&mut self, part: &str) -> String {
+        self.service.line_with(part)
     }
 
     /// A file in its directory.
