@@ -7,10 +7,10 @@
 /// How the threads are ranked for the cores: last.
 const NICENESS: i32 = 19;
 
-/// `IOPRIO_WHO_PROCESS` of ioprio_set(2): with 0, the calling thread.
+/// `IOPRIO_WHO_PROCESS` of `ioprio_set(2)`: with 0, the calling thread.
 const WHO_PROCESS: libc::c_int = 1;
 
-/// `IOPRIO_CLASS_IDLE` of ioprio_set(2), where the class stands in a priority. Schedulers without classes ignore it.
+/// `IOPRIO_CLASS_IDLE` of `ioprio_set(2)`, where the class stands in a priority. Schedulers without classes ignore it.
 const CLASS_IDLE: libc::c_int = 3 << 13;
 
 /// Makes way for all other threads; the threads that this one starts do so too.
