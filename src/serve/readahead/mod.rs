@@ -8,6 +8,7 @@
 mod budget;
 mod files;
 mod models;
+mod priority;
 mod reader;
 
 use std::path::Path;
@@ -63,7 +64,7 @@ impl Drop for ReadAhead {
 
 fn run(models: &[DeclaredModel], places: &Places, log: &Log, is_stopped: &AtomicBool) {
     let debug = |text: String| log.line(Level::Debug, &COMPONENT.into(), text);
-    reader::yield_to_others();
+    priority::yield_to_others();
     let mut plan = Vec::new();
     for model in models {
         match places.find(model) {

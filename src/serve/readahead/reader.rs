@@ -24,10 +24,6 @@ const CHUNK: u64 = 4 << 20;
 /// The kernel reads no more for one call than the device's read-ahead, 128 KiB by default, and does not say so.
 const STEP: u64 = 128 << 10;
 
-/// How the threads are ranked among others: last, so that they take a core only while the imports wait. Measured, the
-/// imports then take as long as without them; the idle class of input and output gains nothing over it.
-const NICENESS: i32 = 19;
-
 /// What was read.
 #[derive(Debug, Default)]
 pub(super) struct Read {
@@ -61,12 +57,6 @@ struct Chunk {
     path: PathBuf,
     offset: u64,
     length: u64,
-}
-
-/// Makes way for other threads; so do the threads that this one starts.
-pub(super) fn yield_to_others() {
-    // On Linux this is about the calling thread. Where it is not allowed, the threads run as all others do.
-    let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
 /// Reads `files` into the page cache, in this order, at most `budget` bytes, until it is stopped.
