@@ -91,8 +91,8 @@ impl RepositoryId {
         name.strip_prefix("models--")?.replace(SEPARATOR, "/").parse().ok()
     }
 
-    /// The name that its models have in a bento. Where the original tool would have to refuse, because it is too long or
-    /// ends with a character that no name ends with, what is left out stands as digits of `digest` instead.
+    /// The name that its models have in a bento. Where the original tool would have to refuse, because it is too long, or
+    /// begins or ends with a character that no name begins or ends with, what is left out stands as digits of `digest` instead.
     pub fn model_name(&self, digest: &str) -> String {
         let name = self.0.to_lowercase().replace('/', SEPARATOR);
         if Tag::new(&name, "1").is_ok() {
@@ -100,7 +100,10 @@ impl RepositoryId {
         }
         let digest = &digest[..digest.len().min(8)];
         let kept = name.chars().take(tag::MAX_LENGTH - digest.len() - 1).collect::<String>();
-        format!("{}-{digest}", kept.trim_end_matches(['-', '_', '.']))
+        match kept.trim_matches(['-', '_', '.']) {
+            "" => format!("model-{digest}"),
+            kept => format!("{kept}-{digest}"),
+        }
     }
 }
 
