@@ -61,7 +61,7 @@ def find_snapshot(
 
 
 def accepts(path: str, include: list[str] | None, exclude: list[str] | None) -> bool:
-    """Tell whether a file is wanted, as ``snapshot_download`` tells it: patterns that end with a slash mean all below."""
+    """Tell whether a file is wanted, as ``snapshot_download`` does: one that ends with a slash means all below."""
 
     def fits(patterns: list[str] | str) -> bool:
         each = [patterns] if isinstance(patterns, str) else patterns

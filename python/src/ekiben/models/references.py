@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from typing import Any
 
-from ..exceptions import BentoMLException, NotFound
+from ..exceptions import NotFound
 from ..tag import Tag
 from . import hub_cache
 from .model import Model
