@@ -64,6 +64,13 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
     file.publish()
 }
 
+/// The same without waiting for the disk: for caches, whose readers take what a power cut left for nothing.
+pub fn write_atomically_unsynced(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
+    let mut file = StagedFile::beside(path)?;
+    file.write_all(bytes).map_err(FsError::of("write", path))?;
+    file.publish_unsynced()
+}
+
 /// Makes sure that files can be made in a directory, by making one and taking it away again.
 pub fn check_writable(directory: &Path) -> io::Result<()> {
     tempfile::Builder::new().prefix(STAGING_PREFIX).tempfile_in(directory)?.close()

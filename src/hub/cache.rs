@@ -11,10 +11,11 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::chunks::NOTES;
 use super::python_json;
 use super::repository::{Commit, RepositoryId};
 use super::snapshot::{ContentId, HubFile, Snapshot};
-use crate::fs::{FsError, create_dir_all, read_if_present, write_atomically};
+use crate::fs::{FsError, create_dir_all, read_if_present, write_atomically_unsynced};
 
 /// The form of listings (`huggingface_hub`, `_tree_cache.py`).
 const TREE_FORMAT: u32 = 1;
@@ -122,12 +123,26 @@ impl HubCache {
         self.root.join(".locks").join(id.directory()).join(format!("{content}.lock"))
     }
 
+    /// Removes what tells which parts of contents have arrived that are whole by now: a download that is killed right after
+    /// it gave a content its name leaves that behind.
+    pub(super) fn tidy(&self, id: &RepositoryId) -> Result<(), FsError> {
+        let blobs = self.repository(id).join("blobs");
+        let Ok(entries) = fs::read_dir(&blobs) else { return Ok(()) };
+        for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+            let part = name.strip_suffix(NOTES).and_then(|part| part.strip_suffix('.'));
+            if part.is_some_and(|part| !blobs.join(part).exists()) {
+                remove_file(&blobs.join(&name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the directories of a repository.
     pub(super) fn prepare(&self, id: &RepositoryId) -> Result<(), FsError> {
         create_dir_all(&self.repository(id).join("blobs"))?;
         let tag = self.root.join("CACHEDIR.TAG");
         if !tag.exists() {
-            write_atomically(&tag, CACHE_TAG.as_bytes())?;
+            write_atomically_unsynced(&tag, CACHE_TAG.as_bytes())?;
         }
         Ok(())
     }
@@ -146,7 +161,7 @@ impl HubCache {
     ) -> Result<(), FsError> {
         let path = self.reference_path(id, revision);
         match path.filter(|_| self.reference(id, revision).as_ref() != Some(commit)) {
-            Some(path) => write_atomically(&path, commit.as_str().as_bytes()),
+            Some(path) => write_atomically_unsynced(&path, commit.as_str().as_bytes()),
             None => Ok(()),
         }
     }
@@ -188,7 +203,7 @@ impl HubCache {
             (file.path.clone(), tree_file)
         };
         let tree = Tree { format_version: TREE_FORMAT, files: files.iter().map(entry).collect() };
-        write_atomically(&self.tree_path(id, commit), &python_json::indented(&tree))
+        write_atomically_unsynced(&self.tree_path(id, commit), &python_json::indented(&tree))
     }
 
     fn tree_path(&self, id: &RepositoryId, commit: &Commit) -> PathBuf {

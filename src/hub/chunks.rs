@@ -15,6 +15,9 @@ use crate::fs::FsError;
 /// download on eight connections loses little.
 pub(super) const CHUNK: u64 = 16 << 20;
 
+/// What is added to the name of a part for the file that tells which of its chunks are here.
+pub(super) const NOTES: &str = "chunks.incomplete";
+
 /// A content on its way.
 pub(super) struct Part {
     file: Arc<File>,
@@ -39,7 +42,7 @@ struct Arrived {
 impl Part {
     /// Takes up what is at `path` of a content of that size, or begins it.
     pub(super) fn open(path: PathBuf, size: u64) -> Result<Self, FsError> {
-        let notes_path = path.with_added_extension("chunks.incomplete");
+        let notes_path = path.with_added_extension(NOTES);
         let header = format!("ekiben 1 {size} {CHUNK}\n");
         let open = |path: &Path| {
             let file = File::options().create(true).truncate(false).read(true).write(true).open(path);

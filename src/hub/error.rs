@@ -136,6 +136,16 @@ pub enum HubError {
         /// Bytes that are missing of what was asked for.
         missing: u64,
     },
+    /// A file did not arrive, however often that was tried.
+    #[error("cannot download `{path}` of `{repository}`")]
+    Download {
+        /// The repository.
+        repository: Repository,
+        /// The file.
+        path: String,
+        /// Why.
+        source: Box<Self>,
+    },
     /// The files do not fit on the disk.
     #[error("`{repository}` at {commit} needs {needed} bytes more in `{}`, which has room for {available}", cache.display())]
     Space {
@@ -167,6 +177,7 @@ impl HubError {
                 status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
             }
             Self::Short { .. } => true,
+            Self::Download { source, .. } => source.is_transient(),
             _ => false,
         }
     }

@@ -89,6 +89,7 @@ impl Hub {
         let (cache, id) = (&self.inner.cache, &snapshot.repository.id);
         if snapshot.files.iter().all(|file| cache.has(id, file)) {
             cache.link(snapshot)?;
+            cache.tidy(id)?;
         }
         Ok(Fetched { path: cache.snapshot(id, &snapshot.commit), downloaded, enveloped })
     }
@@ -307,9 +308,19 @@ impl Transfer<'_> {
             if job.was_redirected.load(Ordering::Relaxed) && expired < FRESH_URLS && is_expiry(&error) {
                 expired += 1;
             } else {
-                self.hub.pause(&error, failed).await.map_err(|()| error)?;
+                self.hub.pause(&error, failed).await.map_err(|()| self.named(job, error))?;
             }
         }
+    }
+
+    /// An error that says whose file it is about: a URL of a storage does not.
+    fn named(&self, job: &Job<'_>, error: HubError) -> HubError {
+        let is_of_url = matches!(error, HubError::Http(_) | HubError::Status { .. } | HubError::Short { .. });
+        if !is_of_url {
+            return error;
+        }
+        let repository = self.snapshot.repository.clone();
+        HubError::Download { repository, path: job.file.path.clone(), source: Box::new(error) }
     }
 
     async fn attempt(&self, job: &Job<'_>, index: usize) -> Result<(), HubError> {

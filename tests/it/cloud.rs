@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::cloud_server::{CloudServer, EMAIL, Fault, TOKEN, Way};
 use crate::support::command::Command;
 use crate::support::context::TestContext;
+use crate::support::hub::{ALWAYS, Fault as HubFault, Hub};
 use crate::support::peers;
 
 /// The three ways in which contents travel.
@@ -339,9 +340,13 @@ fn models_that_the_server_does_not_keep_have_nothing_to_download() {
 }
 
 #[test]
-fn a_bento_registers_the_models_that_are_elsewhere() {
+fn a_bento_registers_the_models_that_are_elsewhere_and_brings_them_along() {
     let context = TestContext::new();
     let server = CloudServer::start(Way::Proxy);
+    let hub = Hub::start();
+    let files: [(&str, &[u8]); 4] =
+        [("config.json", &[b' '; 10]), ("onnx/m.onnx", &[1; 200]), ("m.bin", &[2; 3000]), ("x/y", &[3; 7])];
+    let commit = hub.repository("Org/Name").commit_files(&files);
     let bento = context.bentoml_home().join("bentos/b/v1");
     fs::create_dir_all(bento.join("src")).unwrap();
     fs::write(bento.join("src/service.py"), "").unwrap();
@@ -349,9 +354,9 @@ fn a_bento_registers_the_models_that_are_elsewhere() {
     let text = format!(
         "service: service:B\nname: b\nversion: v1\ncreation_time: '2026-01-01T00:00:00+00:00'\nspec: 2\nmodels:\n\
          - tag: org--name:0123\n  registry: huggingface\n  creation_time: '2026-01-01T00:00:00+00:00'\n  metadata:\n    \
-         model_id: org/name\n    revision: abcd\n    endpoint: {}\n    include: null\n    exclude: ['*.bin', 'x/']\n\
+         model_id: org/name\n    revision: {commit}\n    endpoint: {}\n    include: null\n    exclude: ['*.bin', 'x/']\n\
          - tag: gone:v1\n  creation_time: '2026-01-01T00:00:00+00:00'\n",
-        server.endpoint()
+        hub.endpoint()
     );
     fs::write(bento.join("bento.yaml"), text).unwrap();
     let push = || server.env(context.ekiben(["push", "b:v1"])).stderr("Bento: b:v1: Missing model gone:v1");
@@ -360,7 +365,7 @@ fn a_bento_registers_the_models_that_are_elsewhere() {
     assert_eq!(said, format!("{first}\u{2705} Successfully pushed bento \"b:v1\"\n"));
     let manifest = server.body("models", "org--name:0123")["manifest"].clone();
     assert_eq!(manifest["size_bytes"], 210);
-    assert_eq!(manifest["metadata"]["url"], format!("{}/org/name/tree/abcd", server.endpoint()));
+    assert_eq!(manifest["metadata"]["url"], format!("{}/org/name/tree/{commit}", hub.endpoint()));
     assert_eq!(server.status("models", "org--name:0123").0, "pending");
     let body = server.body("bentos", "b:v1");
     assert_eq!(body["description"], "# About");
@@ -370,13 +375,27 @@ fn a_bento_registers_the_models_that_are_elsewhere() {
     let forced = server.env(context.ekiben(["push", "b:v1", "--force"]));
     let _said = forced.stderr("Bento README is too large (3145729 bytes > 3MB), skipping upload...").run();
     assert_eq!(server.body("bentos", "b:v1")["description"], "");
-    let pull = elsewhere(&context, server.env(context.ekiben(["pull", "b:v1", "--with-models"])));
-    let _said = pull
-        .status(1)
-        .stderr("Model \"gone:v1\" not found")
-        .stderr("org--name:0123 is in the registry")
-        .run();
+    let home = context.work().join("hf");
+    let pull = || {
+        let pull = context.ekiben(["pull", "b:v1", "--with-models"]);
+        elsewhere(&context, server.env(pull)).env("HF_HOME", &home).status(1)
+    };
+    let said = pull().stderr("Model \"gone:v1\" not found").run().stdout;
+    assert!(said.ends_with("Successfully pulled model \"org--name:0123\"\n"), "{said}");
     assert_eq!(tree(&other_home(&context).join("bentos/b/v1")), tree(&bento));
+    // As the hub's own client would have it: the wanted files of the pinned commit, and nothing else.
+    let snapshot = home.join("hub/models--Org--Name/snapshots").join(&commit);
+    assert_eq!(fs::read(snapshot.join("onnx/m.onnx")).unwrap(), [1; 200]);
+    let there: Vec<_> = tree(&snapshot).into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(there, ["config.json", "onnx", "onnx/m.onnx"]);
+    hub.take_log();
+    let again = pull().stderr("Model \"gone:v1\" not found").run().stdout;
+    assert!(again.ends_with("Model \"org--name:0123\" already exists locally, skipping\n"), "{again}");
+    assert_eq!(hub.take_log(), Vec::<String>::new());
+    // What the hub does not give is told with the model's tag.
+    fs::remove_dir_all(&home).unwrap();
+    hub.fail("GET", "/resolve/", ALWAYS, HubFault::Missing);
+    let _refused = pull().stderr("Failed to download model \"org--name:0123\"").stderr("hint: ").run();
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::support::context::TestContext;
 use crate::support::docker_engine::DockerEngine;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::examples::execute;
+use crate::support::hub::Hub;
 use crate::support::peers;
 use crate::support::sources::repository;
 
@@ -51,6 +52,22 @@ fn class_level_models() {
 #[test]
 fn large_models() {
     execute_example("large-models.md");
+}
+
+#[test]
+fn hugging_face() {
+    let context = TestContext::with_shared_cache();
+    let (Some(engine), Some(registry)) = (DockerEngine::shared(), DockerRegistry::plain()) else { return };
+    let hub = Hub::start();
+    let greetings = br#"{"en": "Hello", "fr": "Bonjour"}"#;
+    let files: [(&str, &[u8]); 3] =
+        [("README.md", b"# Greetings"), ("greetings.json", greetings), ("model.safetensors", b"weights")];
+    hub.repository("acme/greetings").commit_files(&files);
+    hub.repository("acme/secrets").gate().admit("hf_example").commit_files(&[("secret.json", b"{}")]);
+    let shell = context.command(&peers::system("bash"));
+    let shell = shell.env("HF_ENDPOINT", hub.endpoint()).env("TOKEN", "hf_example");
+    let shell = shell.env("DOCKER_HOST", engine.host()).env("REGISTRY", registry.host());
+    execute(&repository().join("docs/examples/hugging-face.md"), &context.work(), &shell);
 }
 
 #[test]

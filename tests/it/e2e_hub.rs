@@ -1,7 +1,12 @@
 //! Models of the Hugging Face Hub on the command line: fetched, listed, pruned, pinned, locked, and in images.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use walkdir::WalkDir;
@@ -9,20 +14,20 @@ use walkdir::WalkDir;
 use crate::support::command::{Command, Output};
 use crate::support::context::{TestContext, copy_tree};
 use crate::support::docker_registry::DockerRegistry;
-use crate::support::hub::Hub;
+use crate::support::hub::{ALWAYS, Fault, Hub};
 use crate::support::hub_client::{HubClient, cache_tree};
 use crate::support::image::Written;
 
-const ID: &str = "Acme/Tiny-V1.5";
+pub(crate) const ID: &str = "Acme/Tiny-V1.5";
 const TOKEN: &str = "hf_the5ecretThatNobodySees";
 
 /// Large enough for a layer of its own.
 const LARGE: usize = (64 << 20) + 4321;
 
 /// A hub and a user.
-struct World {
-    context: TestContext,
-    hub: Hub,
+pub(crate) struct World {
+    pub(crate) context: TestContext,
+    pub(crate) hub: Hub,
 }
 
 impl World {
@@ -30,7 +35,12 @@ impl World {
         Self { context: TestContext::with_shared_cache(), hub: Hub::start() }
     }
 
-    fn large(&self) -> String {
+    /// A user whose caches are empty, too.
+    pub(crate) fn alone() -> Self {
+        Self { context: TestContext::new(), hub: Hub::start() }
+    }
+
+    pub(crate) fn large(&self) -> String {
         let bytes: Vec<u8> = (0..=250).cycle().take(LARGE).collect();
         let files: [(&str, &[u8]); 4] = [
             ("config.json", b"{\"model_type\": \"tiny\"}\n"),
@@ -41,27 +51,31 @@ impl World {
         self.hub.repository(ID).commit_files(&files)
     }
 
-    fn ekiben<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    pub(crate) fn ekiben<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         self.on(&self.context, arguments)
     }
 
     /// `ekiben` on some machine, with this hub and a cache of its own.
-    fn on<'a>(&self, machine: &TestContext, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    pub(crate) fn on<'a>(
+        &self,
+        machine: &TestContext,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Command {
         let home = machine.work().join("hf");
         machine.ekiben(arguments).env("HF_ENDPOINT", self.hub.endpoint()).env("HF_HOME", home)
     }
 
-    fn cache(&self) -> PathBuf {
+    pub(crate) fn cache(&self) -> PathBuf {
         self.context.work().join("hf/hub")
     }
 
-    fn theirs(&self, home: &str) -> HubClient<'_> {
+    pub(crate) fn theirs(&self, home: &str) -> HubClient<'_> {
         HubClient::new(&self.context, &self.hub, &self.context.work().join(home))
     }
 }
 
 /// A project whose service declares the model.
-fn project(context: &TestContext, arguments: &str) -> PathBuf {
+pub(crate) fn project(context: &TestContext, arguments: &str) -> PathBuf {
     let project = context.work().join("project");
     fs::create_dir_all(&project).unwrap();
     let service = format!(
@@ -227,7 +241,7 @@ fn a_locked_project_is_built_without_a_byte_of_its_weights() {
 
     // The branch moves on, and the hub is gone: neither matters to who has the lock.
     world.hub.repository(ID).commit_files(&[("config.json", b"{}")]);
-    world.hub.fail("GET", "/", usize::MAX, crate::support::hub::Fault::Status(503));
+    world.hub.fail("GET", "/", ALWAYS, Fault::Status(503));
     world.hub.take_log();
     let other = machine_with(&project);
     let second = write(&other, &[]);
@@ -296,6 +310,42 @@ fn what_a_hub_refuses_is_told_with_place_and_remedy() {
     let _refused = name.stderr("it is neither `name` nor `organisation/name`").run();
 }
 
+/// The command lines of all processes that there are while something is done.
+fn command_lines_during(work: impl FnOnce()) -> BTreeSet<String> {
+    let is_over = AtomicBool::new(false);
+    let mut lines = BTreeSet::new();
+    thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut lines = BTreeSet::new();
+            while !is_over.load(Ordering::Relaxed) {
+                for entry in fs::read_dir("/proc").unwrap().flatten() {
+                    // Others' processes end meanwhile.
+                    let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                    lines.insert(String::from_utf8_lossy(&line).replace('\0', " "));
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            lines
+        });
+        // Also when the work fails, so that the watcher ends.
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+        is_over.store(true, Ordering::Relaxed);
+        lines = watcher.join().unwrap();
+        outcome.unwrap_or_else(|panic| resume_unwind(panic));
+    });
+    lines
+}
+
+/// The environment and the history of the only image of a layout, as text.
+fn configuration(layout: &Path) -> Value {
+    let read = |digest: &Value| -> Value {
+        let name = digest.as_str().unwrap().replace("sha256:", "blobs/sha256/");
+        serde_json::from_str(&text(&layout.join(name))).unwrap()
+    };
+    let index: Value = serde_json::from_str(&text(&layout.join("index.json"))).unwrap();
+    read(&read(&index["manifests"][0]["digest"])["config"]["digest"])
+}
+
 /// The token is in no file, in no layer, in nothing that was said, and in no command line.
 #[test]
 fn the_token_is_nowhere() {
@@ -306,16 +356,28 @@ fn the_token_is_nowhere() {
     let project = project(&machine, "");
     let run = |arguments: &[&str]| {
         let command = world.on(&machine, arguments.iter().copied()).env("HF_TOKEN", TOKEN);
-        let output = command.any_stderr().run();
-        assert!(!output.stdout.contains(TOKEN) && !output.stderr.contains(TOKEN), "{arguments:?}");
+        let lines = command_lines_during(|| {
+            let output = command.any_stderr().run();
+            assert!(!output.stdout.contains(TOKEN) && !output.stderr.contains(TOKEN), "{arguments:?}");
+        });
+        let shown = lines.iter().find(|line| line.contains(TOKEN));
+        assert_eq!(shown, None);
+        lines.iter().any(|line| line.contains(&arguments.join(" ")))
     };
-    let archive = format!("oci:{}", machine.work().join("layout").display());
+    let layout = machine.work().join("layout");
+    let archive = format!("oci:{}", layout.display());
     let path = project.to_str().unwrap();
-    run(&["lock", path, "-o", "json"]);
-    run(&["models", "pull", &format!("hf://{ID}")]);
+    world.hub.fail("GET", "/lfs/", ALWAYS, Fault::Slow { bytes_per_second: 32 << 20 });
+    assert!(run(&["lock", path, "-o", "json"]), "the process was not seen");
+    fs::remove_dir_all(machine.work().join("hf")).unwrap();
+    assert!(run(&["models", "pull", &format!("hf://{ID}")]), "the process was not seen");
     run(&["build", path, "--version", "v1", "-o", "json"]);
-    run(&["containerize", "tiny:v1", "--to", &archive, "--compression", "none", "-o", "json"]);
-    world.hub.fail("GET", "/", usize::MAX, crate::support::hub::Fault::Status(401));
+    let containerize = ["containerize", "tiny:v1", "--to", &archive, "--compression", "none", "-o", "json"];
+    assert!(run(&containerize), "the process was not seen");
+    let configuration = configuration(&layout);
+    assert!(configuration["config"]["Env"].is_array() && configuration["history"].is_array());
+    assert!(!configuration.to_string().contains("HF_TOKEN"), "{configuration}");
+    world.hub.fail("GET", "/", ALWAYS, Fault::Status(401));
     let refused = world.on(&machine, ["lock", path]).env("HF_TOKEN", TOKEN).status(1).any_stderr().run();
     assert!(!refused.stderr.contains(TOKEN));
     let mut files = 0;

@@ -5,9 +5,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::support::containers::{Container, load};
 use crate::support::context::TestContext;
+use crate::support::docker_engine::DockerEngine;
 use crate::support::hub::Hub;
 use crate::support::hub_client::HubClient;
+use crate::support::image::Written;
 use crate::support::peers::{self, Venv};
 use crate::support::sources::repository;
 
@@ -74,6 +77,88 @@ fn upstream_serves_the_project_from_the_hub_and_computes_what_the_package_does()
     assert_same_files(&snapshot, &peers::minilm());
     assert_eq!(hub.requests("GET", "model.safetensors").len(), 1);
     assert!(hub.sent("model.safetensors") > 90_000_000);
+}
+
+/// What a program in a container says of the model, and of its service.
+const INSIDE: &str = "
+import json, os, sys, time, urllib.request
+from bentoml.models import HuggingFaceModel
+from huggingface_hub import snapshot_download
+
+identifier, texts = sys.argv[1], json.loads(sys.argv[2])
+deadline = time.monotonic() + 90
+while True:
+    try:
+        urllib.request.urlopen('http://127.0.0.1:3000/readyz', timeout=10)
+        break
+    except OSError:
+        if time.monotonic() > deadline:
+            raise
+        time.sleep(0.1)
+body = json.dumps({'texts': texts}).encode()
+request = urllib.request.Request(
+    'http://127.0.0.1:3000/encode', data=body, headers={'content-type': 'application/json'}
+)
+embeddings = json.load(urllib.request.urlopen(request, timeout=60))
+json.dump(
+    {
+        'embeddings': embeddings,
+        'user': [os.getuid(), os.getgid()],
+        'interfaces': sorted(os.listdir('/sys/class/net')),
+        'named': sorted(name for name in os.environ if name.startswith('HF_')),
+        'client': snapshot_download(identifier, local_files_only=True),
+        'client_finds': snapshot_download(identifier),
+        'sdk': HuggingFaceModel(identifier).resolve(),
+    },
+    sys.stdout,
+)
+";
+
+/// Longer than 64 MiB: files of that size have a layer each.
+const WEIGHTS: &str = "model sentence-transformers/all-MiniLM-L6-v2 (model.safetensors)";
+
+#[test]
+fn the_image_computes_what_the_package_does_without_a_network_as_any_user() {
+    let (context, hub) = (TestContext::with_shared_cache(), Hub::start());
+    let commit = hub.repository(ID).commit(&peers::minilm());
+    let ekiben = |arguments: &[&str]| {
+        let command = context.ekiben(arguments.iter().copied()).env("HF_ENDPOINT", hub.endpoint());
+        command.env("HF_HOME", context.work().join("hf"))
+    };
+    let project = context.project("minilm");
+    let _built = ekiben(&["build", project.to_str().unwrap(), "--version", "v1"]).run();
+    let written = Written::by(ekiben(&["containerize", "minilm:v1", "--to", "oci-archive:minilm.tar"]));
+    let archive = context.work().join("minilm.tar");
+    context.verify_image(&archive);
+    let layers = written.layers.iter().map(|(title, _)| title.as_str());
+    let models: Vec<_> = layers.filter(|title| title.starts_with("model ")).collect();
+    assert_eq!((models.len(), models[0]), (2, WEIGHTS), "{models:?}");
+
+    let Some(engine) = DockerEngine::shared() else { return };
+    load(&engine, &archive);
+    let recorded = recorded();
+    let texts = recorded["texts"].to_string();
+    let snapshot = format!(
+        "/home/bentoml/bento/hf-models/models--sentence-transformers--all-MiniLM-L6-v2/snapshots/{commit}"
+    );
+    for (options, user) in [
+        (["--network", "none"].as_slice(), [1034, 1034]),
+        (&["--network", "none", "--user", "123456:0"], [123_456, 0]),
+        (&["--network", "none", "--user", "123456:0", "--env", "HF_HUB_OFFLINE=1"], [123_456, 0]),
+    ] {
+        let container = Container::run(&engine, options, "minilm:v1");
+        let said = container.exec(&["python", "-c", INSIDE, ID, &texts]);
+        let said: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}\n{said}"));
+        assert_same(&said["embeddings"], &recorded["embeddings"]);
+        assert_eq!((&said["user"], &said["interfaces"]), (&json!(user), &json!(["lo"])));
+        let is_told = options.contains(&"HF_HUB_OFFLINE=1");
+        let named = if is_told { json!(["HF_HUB_CACHE", "HF_HUB_OFFLINE"]) } else { json!(["HF_HUB_CACHE"]) };
+        assert_eq!(said["named"], named);
+        for finder in ["client", "client_finds", "sdk"] {
+            assert_eq!(said[finder], json!(snapshot), "{finder}");
+        }
+        assert_eq!(container.stop(), "0", "{}", container.logs());
+    }
 }
 
 #[test]

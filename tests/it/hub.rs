@@ -291,6 +291,28 @@ async fn a_content_that_was_damaged_on_the_disk_is_found_when_it_is_looked_at() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_download_left_beside_a_whole_content_is_removed() {
+    let world = World::new();
+    world.large();
+    let hub = world.ours("home", None);
+    let snapshot = world.pull(&hub, "main").await.unwrap();
+    let content = hub.cache().content(&snapshot.repository.id, snapshot.files[0].content);
+    let blobs = content.parent().unwrap();
+    let whole = names(blobs);
+    // It was killed after the content had got its name.
+    std::fs::write(content.with_added_extension("ekiben.incomplete.chunks.incomplete"), "ekiben 1").unwrap();
+    // Somebody else's is still on its way.
+    let other = ["e.ekiben.incomplete", "e.ekiben.incomplete.chunks.incomplete"];
+    for name in other {
+        std::fs::write(blobs.join(name), "").unwrap();
+    }
+    world.pull(&hub, "main").await.unwrap();
+    let mut expected: Vec<_> = whole.into_iter().chain(other.map(str::to_owned)).collect();
+    expected.sort();
+    assert_eq!(names(blobs), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn other_lengths_than_the_listed_are_refused() {
     for (fragment, fault) in [
         ("/lfs/", Fault::Length(17)),
@@ -302,7 +324,8 @@ async fn other_lengths_than_the_listed_are_refused() {
         world.hub.fail("GET", fragment, ALWAYS, fault);
         let hub = world.ours("home", None);
         let error = world.pull(&hub, "main").await.unwrap_err();
-        assert!(matches!(error, HubError::Length { .. } | HubError::Status { .. }), "{fragment}: {error}");
+        let is_expected = matches!(error, HubError::Length { .. } | HubError::Download { .. });
+        assert!(is_expected, "{fragment}: {error}");
     }
 }
 

@@ -30,6 +30,8 @@ mod e2e_store;
 mod fuzz;
 mod house;
 mod hub;
+mod hub_faults;
+mod hub_kills;
 mod layering;
 mod pydeps_index;
 mod pydeps_registry;

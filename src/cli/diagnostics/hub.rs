@@ -18,7 +18,7 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Diagnosis> {
     if let Some(error) = error.downcast_ref::<HubPullError>() {
         return match error {
             HubPullError::Access(error) => Some(access(error)),
-            HubPullError::Hub(error) => Some(hub(error)),
+            HubPullError::Hub { source, .. } => Some(hub(source)),
             HubPullError::Layers(error) => super::explain(error.as_ref()),
         };
     }
@@ -66,7 +66,7 @@ pub(super) fn hub(error: &HubError) -> Diagnosis {
             "try again: what has arrived is kept; look at `HF_ENDPOINT` where the hub is another than the public one",
         ),
         HubError::Listing { .. } => {
-            input("leave the file out with `exclude`, or use another revision of the repository")
+            input("use another revision of the repository: files with such names cannot be taken")
         }
         HubError::Http(_) => diagnosis(
             Kind::Surroundings,
@@ -84,7 +84,12 @@ pub(super) fn hub(error: &HubError) -> Diagnosis {
         HubError::Space { .. } => {
             diagnosis(Kind::Surroundings, "make room, or set `HF_HUB_CACHE` to a directory on a larger disk")
         }
-        HubError::File(_) => file_system(error),
+        HubError::Download { source, .. } => hub(source),
+        // Whatever is wrong with the cache, another directory is the way out.
+        HubError::File(_) => diagnosis(
+            Kind::Surroundings,
+            "set `HF_HUB_CACHE` to a directory that can be written to, on a disk with room",
+        ),
         HubError::Interrupted(_) => diagnosis(Kind::Interrupted, ""),
     }
 }

@@ -4,7 +4,9 @@ use crate::archive::ArchiveError;
 use crate::bentofile;
 use crate::cloud::CloudError;
 use crate::http::HttpError;
+use crate::hub::HubError;
 use crate::ops::archives::ArchivesError;
+use crate::ops::hub::{HubAccessError, HubEntryError};
 use crate::report::Interrupted;
 use crate::store::{self, Kind};
 use crate::tag::{self, Tag};
@@ -96,6 +98,20 @@ pub enum ExchangeError {
     /// The contents are no item, or not one that can be trusted.
     #[error(transparent)]
     Contents(#[from] ArchivesError),
+    /// There is no way to the hub of a model.
+    #[error(transparent)]
+    HubAccess(#[from] HubAccessError),
+    /// A bento does not say which model of a hub it means.
+    #[error(transparent)]
+    HubEntry(#[from] HubEntryError),
+    /// A hub does not give a model.
+    #[error("Failed to download model \"{tag}\"")]
+    HubModel {
+        /// Its tag.
+        tag: Tag,
+        /// Why.
+        source: Box<HubError>,
+    },
     /// A tag is none: the user's, or the server's.
     #[error(transparent)]
     Tag(#[from] tag::Error),

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 
 use crate::cloud::{Client, CloudError, Route, Settings};
+use crate::hub::Hub;
 use crate::report::Activity;
 use crate::store::{self, Home, Kind};
 use crate::tag::Tag;
@@ -27,6 +28,8 @@ pub struct Remote {
     client: Client,
     home: Home,
     http: crate::http::Client,
+    /// The hubs of bentos' other models; `None` where nothing says in which directory their cache is.
+    hub: Option<Hub>,
     activity: Activity,
 }
 
@@ -37,12 +40,12 @@ impl Remote {
         let home = Home::open(&context.home)?;
         let http = context.http()?;
         let client = Client::new(http.clone(), &chosen, Settings::new(home.scratch()))?;
-        Ok(Self { client, home, http, activity: context.activity() })
+        Ok(Self { hub: context.hub().ok(), ..Self::new(client, http, home, context.activity()) })
     }
 
-    /// A client and a home that are made already.
+    /// A client and a home that are made already, without any hub.
     pub fn new(client: Client, http: crate::http::Client, home: Home, activity: Activity) -> Self {
-        Self { client, home, http, activity }
+        Self { client, home, http, hub: None, activity }
     }
 }
 

@@ -9,8 +9,10 @@ use crate::archive::Input;
 use crate::bentofile;
 use crate::cloud::{CloudError, Download, Fetched, ItemPath, RemoteItem};
 use crate::fs::FsError;
+use crate::hub::Examine;
 use crate::ops::archives::{Unpackable, unpack_item};
-use crate::store::{self, Bento, CreationTime, Home, Item, Kind, Model};
+use crate::ops::hub::{self, HubAccessError};
+use crate::store::{self, Bento, CreationTime, Home, Item, Kind, Model, PinnedModel};
 use crate::tag::{Tag, TagQuery};
 
 /// How to pull.
@@ -152,14 +154,22 @@ async fn pull_models_of(remote: &Remote, bento: &Bento, tell: Tell<'_>) -> Resul
         if model.is_in_store() {
             tell(&pull_model_version(remote, &model.tag, PullSettings::default()).await?);
         } else {
-            let message = format!(
-                "model {} is in the registry `{}`, from which it is fetched when the bento is served",
-                model.tag, model.registry
-            );
-            remote.activity.report.warn(&message);
+            tell(&pull_hub_model(remote, model).await?);
         }
     }
     Ok(())
+}
+
+/// Brings a model of a hub into the cache that it is served from.
+async fn pull_hub_model(remote: &Remote, model: &PinnedModel) -> Result<Transferred, ExchangeError> {
+    let wanted = hub::wanted(model)?;
+    let refused = |source| ExchangeError::HubModel { tag: model.tag.clone(), source: Box::new(source) };
+    let hub = remote.hub.as_ref().ok_or(HubAccessError::NoCache)?;
+    let snapshot = hub.resolve(&wanted).await.map_err(refused)?;
+    let outcome = if hub.missing(&snapshot) == 0 { Outcome::PresentHere } else { Outcome::Pulled };
+    let fetched = hub.fetch(&snapshot, &|_| Examine::Nothing).await.map_err(refused)?;
+    let transferred = Transferred::new(Kind::Model, model.tag.clone(), outcome);
+    Ok(Transferred { path: Some(fetched.path), ..transferred })
 }
 
 /// The item of the store with a tag, as an outcome.

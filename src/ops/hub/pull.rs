@@ -1,5 +1,6 @@
 //! `models pull hf://…`: a model brought into the cache before anything needs it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -24,6 +25,12 @@ pub struct HubName {
     pub revision: String,
 }
 
+impl fmt::Display for HubName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{SCHEME}{}@{}", self.id, self.revision)
+    }
+}
+
 impl FromStr for HubName {
     type Err = ParseRepositoryError;
 
@@ -41,8 +48,13 @@ pub enum HubPullError {
     #[error(transparent)]
     Access(#[from] HubAccessError),
     /// The hub does not give it.
-    #[error(transparent)]
-    Hub(#[from] HubError),
+    #[error("cannot pull `{name}`")]
+    Hub {
+        /// What was asked for.
+        name: HubName,
+        /// Why.
+        source: HubError,
+    },
     /// The layers that it will become cannot be remembered.
     #[error(transparent)]
     Layers(Box<ContainerizeError>),
@@ -74,18 +86,19 @@ pub fn pull(name: &HubName, patterns: Patterns, context: &Context) -> Result<Pul
     let repository = Repository { endpoint: hub.settings().endpoint.clone(), id: name.id.clone() };
     let wanted = Wanted { repository, revision: name.revision.clone(), patterns };
     context.report.stage(&format!("Looking for {}@{}", name.id, name.revision));
-    let snapshot = context.runtime.block_on(hub.resolve(&wanted))?;
+    let refused = |source| HubPullError::Hub { name: name.clone(), source };
+    let snapshot = context.runtime.block_on(hub.resolve(&wanted)).map_err(refused)?;
     let downloaded = hub.missing(&snapshot);
     if snapshot.files.is_empty() {
         context.report.warn(&format!("nothing is wanted of `{}`: the patterns fit no file", name.id));
     }
     lock_layers(&hub, vec![snapshot.clone()], context).map_err(|error| match error {
-        ContainerizeError::HubContents { source, .. } => HubPullError::Hub(source),
+        ContainerizeError::HubContents { source, .. } => refused(source),
         error => HubPullError::Layers(Box::new(error)),
     })?;
     // Layers that were known took no contents.
-    let fetched = context.runtime.block_on(hub.fetch(&snapshot, &|_| Examine::Nothing))?;
-    hub.remember(&snapshot, &name.revision)?;
+    let fetched = context.runtime.block_on(hub.fetch(&snapshot, &|_| Examine::Nothing)).map_err(refused)?;
+    hub.remember(&snapshot, &name.revision).map_err(refused)?;
     Ok(Pulled {
         repository: snapshot.repository.id.to_string(),
         revision: name.revision.clone(),

@@ -247,11 +247,6 @@ impl State {
         }
         match segments.as_slice() {
             // A hub of models that the server itself does not keep.
-            ["api", "models", _, _, "revision", _] => {
-                let file = |name: &str, size: u64| json!({"rfilename": name, "size": size});
-                let files = [file("config.json", 10), file("onnx/model.onnx", 200), file("model.bin", 3000)];
-                return ok(&json!({"siblings": files}));
-            }
             ["api", "v1", "auth", "code"] => return ok(&json!({"code": "c0de"})),
             ["api", "v1", "auth", "token"] => {
                 self.asked_for_token += 1;

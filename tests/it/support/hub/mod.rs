@@ -209,12 +209,17 @@ impl Hub {
 
     /// The requests since the last call, as `GET /path` and with `storage` in front of those that the storage got.
     pub(crate) fn take_log(&self) -> Vec<String> {
-        let log = std::mem::take(&mut self.shared.state().log);
+        let log = self.take_requests();
         let line = |logged: Logged| match logged.host {
             Host::Hub => format!("{} {}", logged.request.method, logged.path),
             Host::Storage => format!("storage {} {}", logged.request.method, logged.path),
         };
         log.into_iter().map(line).collect()
+    }
+
+    /// The requests since the last call, which are then forgotten.
+    pub(crate) fn take_requests(&self) -> Vec<Logged> {
+        std::mem::take(&mut self.shared.state().log)
     }
 
     /// The requests with this method and this in their path.
