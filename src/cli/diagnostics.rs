@@ -14,6 +14,7 @@ use crate::debian;
 use crate::discover;
 use crate::engine::EngineError;
 use crate::fs::FsError;
+use crate::hub::HubError;
 use crate::ops::archives::ArchivesError;
 use crate::ops::artifacts::ArtifactsError;
 use crate::ops::build::BuildError;
@@ -88,7 +89,8 @@ fn surroundings(hint: &str) -> Diagnosis {
 
 /// What is to be said of an error: of the outermost cause that is known.
 pub(super) fn diagnose(error: &(dyn Error + 'static)) -> Diagnosis {
-    let known = chain(error).find_map(explain);
+    // What is read while something is written may come from a hub, and is no matter of what is written.
+    let known = chain(error).find_map(carried).map(hub::hub).or_else(|| chain(error).find_map(explain));
     let is_interrupted = chain(error).any(is_interrupt);
     match known {
         _ if is_interrupted => {
@@ -142,6 +144,11 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
         Some(carried) => Some(carried),
         None => error.source(),
     }
+}
+
+/// The error of a hub inside of an I/O error.
+fn carried<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a HubError> {
+    error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
 }
 
 fn is_interrupt(error: &(dyn Error + 'static)) -> bool {

@@ -26,11 +26,22 @@ pub struct LateLoad {
 }
 
 impl LateLoad {
-    /// The declaration that makes the model part of the bento.
+    /// What makes the model part of the bento: for models of the hub, the declaration alone.
     pub fn fix(&self) -> String {
-        let model = self.model.as_deref().unwrap_or("NAME:VERSION");
-        let class = if self.call.ends_with("HuggingFaceModel") { "HuggingFaceModel" } else { "BentoModel" };
-        format!("declare it in the service class, `model = bentoml.models.{class}(\"{model}\")`")
+        let declare = |class: &str, model: &str| {
+            format!("declare it in the service class, `model = bentoml.models.{class}(\"{model}\")`")
+        };
+        if self.call.ends_with("HuggingFaceModel") {
+            return declare("HuggingFaceModel", self.model.as_deref().unwrap_or("ORGANISATION/NAME"));
+        }
+        let declared = declare("BentoModel", self.model.as_deref().unwrap_or("NAME:VERSION"));
+        format!("{declared}, or list it under `models:` in the bentofile")
+    }
+
+    /// The name that the model has in a bento, if it is known.
+    pub fn model_name(&self) -> Option<String> {
+        let name = self.model.as_deref()?.split(':').next()?;
+        Some(name.to_lowercase().replace('/', "--"))
     }
 }
 

@@ -149,7 +149,8 @@ if __name__ == "__main__":
     assert_eq!(loads, expected.map(|(place, model, top)| (place.to_owned(), model.to_owned(), top)));
     assert_eq!(
         discovery.late_loads[2].fix(),
-        "declare it in the service class, `model = bentoml.models.BentoModel(\"constructor:latest\")`"
+        "declare it in the service class, `model = bentoml.models.BentoModel(\"constructor:latest\")`, or list it under \
+         `models:` in the bentofile"
     );
 }
 

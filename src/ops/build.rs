@@ -281,18 +281,14 @@ fn refuse_unsupported(bentofile: &Bentofile, discovery: &Discovery) -> Result<()
 /// Loads that will fail in the container, because the model is not among the pinned ones.
 fn late_load_warnings(discovery: &Discovery, pinned: &Pinned) -> Vec<String> {
     let names: Vec<&str> = pinned.tags().map(Tag::name).chain(pinned.aliases()).collect();
-    let is_pinned = |load: &&LateLoad| {
-        let name = load.model.as_deref().and_then(|model| model.split(':').next());
-        name.is_some_and(|name| names.contains(&name.to_lowercase().as_str()))
-    };
+    let is_pinned = |load: &&LateLoad| load.model_name().is_some_and(|name| names.contains(&name.as_str()));
     let missing = discovery.late_loads.iter().filter(|load| !is_pinned(load));
     missing
         .map(|load| {
             let model = load.model.as_deref().map_or_else(|| "a model".to_owned(), |model| format!("`{model}`"));
             let time = if load.is_at_module_level { "when the file is imported" } else { "when the code runs" };
             format!(
-                "{}: `{}` loads {model} {time}, so it is not in the bento and will be missing in the container; {}, \
-                 or list it under `models:` in the bentofile",
+                "{}: `{}` loads {model} {time}, so it is not in the bento and will be missing in the container; {}",
                 load.place,
                 load.call,
                 load.fix()

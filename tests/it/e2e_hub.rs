@@ -267,6 +267,26 @@ fn a_locked_project_is_built_without_a_byte_of_its_weights() {
 }
 
 #[test]
+fn a_model_that_is_looked_up_late_is_told_unless_it_is_declared_too() {
+    let world = World::new();
+    world.large();
+    let project = project(&world.context, "");
+    let path = project.join("service.py");
+    let declared = text(&path);
+    let late = format!(
+        "\n    def __init__(self) -> None:\n        self.late = HuggingFaceModel(\"{ID}\").resolve()\n"
+    );
+    fs::write(&path, format!("{declared}{late}")).unwrap();
+    let _built = world.ekiben(["build", "--version", "v1"]).arg(&project).run();
+    fs::write(&path, declared.replace("    weights = ", "    # ").replace("self.weights", "\"\"") + &late)
+        .unwrap();
+    let warned = world.ekiben(["build", "--version", "v2"]).arg(&project).any_stderr().run().stderr;
+    let fix =
+        format!("declare it in the service class, `model = bentoml.models.HuggingFaceModel(\"{ID}\")`\n");
+    assert!(warned.ends_with(&fix), "{warned}");
+}
+
+#[test]
 fn a_lock_that_lacks_a_model_is_told_and_a_broken_one_refused() {
     let world = World::new();
     world.large();
@@ -295,7 +315,7 @@ fn what_a_hub_refuses_is_told_with_place_and_remedy() {
         &missing,
         &["service.py:7:15: cannot find the Hugging Face model `Acme/Tiny-V1.5`", "hint: look at the name"],
     );
-    world.hub.repository(ID).gate().admit(TOKEN).commit_files(&[("a", b"a")]);
+    world.hub.repository(ID).gate().admit(TOKEN).commit_files(&[("a", world.hub.endpoint().as_bytes())]);
     let _built = build().run();
     let archive = format!("oci-archive:{}", world.context.work().join("image.tar").display());
     let write = || world.ekiben(["containerize", "tiny:v1", "--to", &archive]);
@@ -304,6 +324,11 @@ fn what_a_hub_refuses_is_told_with_place_and_remedy() {
     let offline = write().env("HF_HUB_OFFLINE", "1").status(3).any_stderr().run();
     says(&offline, &["nothing may be downloaded", "hint: fetch it with `ekiben models pull"]);
     let _written = write().env("HF_TOKEN", TOKEN).run();
+    // The digests are known by now, so that the contents are missed only when the image is written.
+    fs::remove_dir_all(world.context.work().join("hf")).unwrap();
+    fs::remove_file(world.context.work().join("image.tar")).unwrap();
+    let late = write().status(1).any_stderr().run();
+    says(&late, &["cannot write `", "says no to `Acme/Tiny-V1.5` (a)", "hint: set `HF_TOKEN`"]);
     let endpoint = world.ekiben(["models", "pull", "hf://a/b"]).env("HF_ENDPOINT", "ftp://hub").status(1);
     let _refused = endpoint.stderr("`ftp://hub` is no hub").run();
     let name = world.ekiben(["models", "pull", "hf://a/b/c"]).status(2);
