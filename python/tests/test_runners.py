@@ -258,7 +258,7 @@ def test_what_is_no_runner(words: bentoml.Runner) -> None:
         bentoml.Runner(Words, name="x", models=["iris"])
     with pytest.raises(TypeError, match="^'models' must be a list of models, not 'iris'$"):
         bentoml.Runner(Words, name="x", models="iris")
-    with pytest.raises(AttributeError, match="cannot assign to field 'name'"):
+    with pytest.raises(AttributeError, match="^can't set attribute$"):
         words.name = "other"
 
     class Taken(bentoml.Runnable):

@@ -48,7 +48,7 @@ class LocalHandle(RunnerHandle):
     def async_stream_method(self, method: RunnerMethod, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """Return the method's own asynchronous generator, or what its generator yields on the runner's thread."""
         values = self._bound(method)(*args, **kwargs)
-        return values if inspect.isasyncgen(values) else self._iterate(iter(values))
+        return values if inspect.isasyncgen(values) else self._iterate(values)
 
     def close(self) -> None:
         """Let the runnable go."""

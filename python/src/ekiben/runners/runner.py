@@ -142,8 +142,8 @@ class Runner:
             raise StateException("Runner already initialized")
         _set(self, handle=handle_class(self, *args, **kwargs))
 
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise FrozenInstanceError(f"cannot assign to field '{name}': a runner does not change")
+    def __setattr__(self, name: str, value: Any) -> NoReturn:  # a runner does not change
+        raise FrozenInstanceError("can't set attribute")
 
     def __repr__(self) -> str:
         return f"Runner(name={self.name!r}, runnable_class={self.runnable_class.__name__})"
