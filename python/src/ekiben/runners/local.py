@@ -51,9 +51,8 @@ class LocalHandle(RunnerHandle):
         return values if inspect.isasyncgen(values) else self._iterate(values)
 
     def close(self) -> None:
-        """Let the runnable go."""
+        """Take no further asynchronous calls; those under way end as usual."""
         self._thread.shutdown(wait=False)
-        del self._runnable
 
     def _bound(self, method: RunnerMethod) -> Callable[..., Any]:
         return getattr(self._runnable, method.name)
