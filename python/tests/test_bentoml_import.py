@@ -130,10 +130,15 @@ print({'pydantic', 'numpy', 'yaml', 'cloudpickle'} & set(sys.modules) or 'nothin
     ("code", "error"),
     [
         ("bentoml.nope", "AttributeError: module bentoml has no attribute nope"),
-        ("bentoml.Runner", "UnsupportedAttribute: `bentoml.Runner` is not supported yet by ekiben"),
-        ("from bentoml import Runner", "UnsupportedImport: `bentoml.Runner` is not supported yet by ekiben"),
+        ("bentoml.Strategy", "UnsupportedAttribute: `bentoml.Strategy` is not supported yet by ekiben"),
+        ("from bentoml import Strategy", "UnsupportedImport: `bentoml.Strategy` is not supported yet by ekiben"),
         ("from bentoml.io import JSON", "UnsupportedImport: `bentoml.io` is not supported yet by ekiben"),
         ("import bentoml.triton", "UnsupportedImport: `bentoml.triton` is not supported yet by ekiben"),
+        (
+            "from bentoml.legacy import Service",
+            "NotSupportedYet: `bentoml.legacy.Service` is not supported yet by ekiben",
+        ),
+        ("from bentoml.legacy import nope", "ImportError: cannot import name 'nope' from 'ekiben.legacy'"),
         ("import bentoml.nope", "ModuleNotFoundError: No module named 'bentoml.nope'"),
         ("bentoml.Service('x', runners=[])", "`bentoml.Service(runners=...)` is not supported yet by ekiben"),
         ("bentoml.validators.FileSchema", "`bentoml.validators.FileSchema` is not supported yet by ekiben"),
@@ -149,7 +154,7 @@ def test_names_that_are_missing_say_so(code: str, error: str) -> None:
 def test_missing_names_keep_hasattr_and_except_import_error() -> None:
     code = """
 import bentoml
-assert not hasattr(bentoml, "Runner") and not hasattr(bentoml, "nope")
+assert not hasattr(bentoml, "Strategy") and not hasattr(bentoml, "nope")
 try:
     from bentoml import triton
 except ImportError as error:

@@ -324,9 +324,13 @@ def test_a_store_on_another_file_system_is_written_by_copy(home: Path, monkeypat
     assert str(bentoml.models.get("m").tag) == "m:1"
 
 
-def test_runners_say_that_they_are_missing() -> None:
-    with pytest.raises(BentoMLException, match="`Model.to_runner` is not supported yet by ekiben"):
+def test_a_runner_needs_a_module_that_makes_one() -> None:
+    with pytest.raises(BentoMLException, match="^Module is not defined in model.yaml of `m:1`"):
         save("m:1").to_runner()
+    with bentoml.models.create("m:2", module="json") as model:
+        pass
+    with pytest.raises(BentoMLException, match="runner of model `m:2`: module `json` has no `get_runnable`$"):
+        model.to_runner()
 
 
 def test_a_store_can_be_used_on_its_own(tmp_path: Path) -> None:

@@ -23,6 +23,11 @@ fn models() {
 }
 
 #[test]
+fn runners() {
+    execute_example("runners.md");
+}
+
+#[test]
 fn archives() {
     execute_example("archives.md");
 }

@@ -26,6 +26,8 @@ ATTRIBUTES = {
     "HuggingFaceModel": "ekiben.models.references:HuggingFaceModel",
     "IODescriptor": "ekiben.io.descriptor:IODescriptor",
     "Model": "ekiben.models.model:Model",
+    "Runnable": "ekiben.runners.runnable:Runnable",
+    "Runner": "ekiben.runners.runner:Runner",
     "Service": "ekiben.services.service:Service",
     "Tag": "ekiben.tag:Tag",
     "api": "ekiben.apis.decorator:api",
@@ -54,6 +56,7 @@ MODULES = {
     "bentos": "ekiben.bentos",
     "exceptions": "ekiben.exceptions",
     "images": "ekiben.services.images",
+    "legacy": "ekiben.legacy",
     "metrics": "prometheus_client",
     "models": "ekiben.models",
     "safetensors": "ekiben.safetensors",
@@ -65,9 +68,9 @@ MODULES = {
 # What upstream 1.4 has under `bentoml` and the SDK has not yet.
 UNSUPPORTED = frozenset(
     """
-    ApiToken ApiTokenAPI AsyncHTTPClient BentoCloudClient GrpcServer HTTPServer Resource Runnable Runner
-    Strategy SyncHTTPClient api_token batch build client cloud container deployment diffusers_simple gradio grpc io
-    legacy load load_config monitor monitoring ray runner_service save_config serve server serving
+    ApiToken ApiTokenAPI AsyncHTTPClient BentoCloudClient GrpcServer HTTPServer Resource Strategy
+    SyncHTTPClient api_token batch build client cloud container deployment diffusers_simple gradio grpc io
+    load load_config monitor monitoring ray runner_service save_config serve server serving
     set_serialization_strategy start triton unsloth use_arguments
     """.split()
 )

@@ -75,7 +75,7 @@ def declared(source: Path) -> dict[str, tuple[list[str], list[str]]]:
 def test_the_same_signatures(framework: str) -> None:
     theirs = declared(upstream_source(framework))
     module = exports.load(framework)
-    for name in ("save_model", "import_model", "load_model", "get"):
+    for name in ("save_model", "import_model", "load_model", "get", "get_runnable"):
         if name not in theirs:
             continue
         parameters = inspect.signature(getattr(module, name)).parameters.values()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..models.model import Model
+from ..runners.runnable import Runnable
 from ..tag import Tag
 from .framework import PARTIAL_KWARGS, Framework, Kept, saves
+from .runnables import GPU_OR_CPU, partial_kwargs, runnable_class
+from .torch_runnable import to_tensor, use_best_device, without_gradients
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["get", "load_model", "save_model"]
+__all__ = ["get", "get_runnable", "load_model", "load_runner", "save_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,7 @@ IS_PREDICTOR = "_is_predictor"
 CONFIG_OBJECT = "config"
 
 get = FRAMEWORK.get
+load_runner = FRAMEWORK.load_runner
 
 
 @saves
@@ -64,3 +68,31 @@ def load_model(bento_model: Tag | str | Model, device_id: str = "cpu") -> Any:
     checkpoint = FRAMEWORK.require("detectron2.checkpoint", install=INSTALL)
     checkpoint.DetectionCheckpointer(model).load(stored.path_of(MODEL_NAME + EXTENSION))
     return model
+
+
+def get_runnable(bento_model: Model) -> type[Runnable]:
+    """Return the runnable class: a predictor is called as it is, a module with a list of ``{"image": …}``."""
+    torch = FRAMEWORK.require("torch", install="torch")
+    is_predictor = bento_model.info.metadata.get(IS_PREDICTOR, True)
+
+    def load(self: Any) -> None:
+        self.device_id = use_best_device(torch)
+        self.model = load_model(bento_model, device_id=self.device_id)
+        if not is_predictor:
+            self.model.train(False)
+        self.predict_fns = {name: getattr(self.model, name) for name in bento_model.info.signatures}
+
+    def method(name: str) -> Callable[..., Any]:
+        added = partial_kwargs(bento_model, name)
+
+        def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if is_predictor:
+                return self.predict_fns[name](*args, **{**added, **kwargs})
+            with without_gradients(torch):
+                images = [{"image": to_tensor(torch, value, self.device_id)} for value in args]
+                keywords = {key: to_tensor(torch, value, self.device_id) for key, value in kwargs.items()}
+                return self.predict_fns[name](images, **{**added, **keywords})
+
+        return run
+
+    return runnable_class("Detectron2Runnable", bento_model, load, method, resources=GPU_OR_CPU)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..exceptions import BentoMLException
 from ..models.model import Model
+from ..runners.runnable import Runnable
 from ..tag import Tag
 from . import hub
-from .framework import PARTIAL_KWARGS, Framework, Kept, saves
+from .framework import PARTIAL_KWARGS, Framework, Kept, option, saves
+from .runnables import GPU_OR_CPU, partial_kwargs, runnable_class
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["get", "import_model", "load_model", "save_model"]
+__all__ = ["get", "get_runnable", "import_model", "load_model", "load_runner", "save_model"]
 
 FRAMEWORK = Framework("diffusers", packages=("diffusers",))
 MODEL_FOLDER = "diffusion_model"
@@ -30,6 +34,7 @@ OPTIONS = """
     """.split()
 
 get = FRAMEWORK.get
+load_runner = FRAMEWORK.load_runner
 
 
 @saves
@@ -107,9 +112,7 @@ def load_model(
     stored = FRAMEWORK.stored(bento_model)
     FRAMEWORK.require("diffusers", install=INSTALL)
     wanted = _class(pipeline_class)
-    for given, method in ((lora_weights, "load_lora_weights"), (textual_inversions, "load_textual_inversion")):
-        if given and not hasattr(wanted, method):
-            raise NotImplementedError(f"pipelines of {wanted} have no `{method}`")
+    _check_overlays(wanted, lora_weights, textual_inversions)
     pipeline = wanted.from_pretrained(
         stored.path_of(MODEL_FOLDER),
         torch_dtype=torch_dtype,
@@ -144,6 +147,80 @@ def load_model(
             model_name, arguments = _named(inversion) or (".", {"weight_name": inversion})
             pipeline.load_textual_inversion(model_name, **arguments)
     return pipeline
+
+
+def get_runnable(bento_model: Model) -> type[Runnable]:
+    """Return the runnable class of a pipeline; its calls take ``lora_weights`` where the pipeline can load some."""
+    diffusers = FRAMEWORK.require("diffusers", install=INSTALL)
+    torch = FRAMEWORK.require("torch", install="torch")
+    given = {name: option(bento_model, name) for name in OPTIONS}
+    lora_dir = given.pop("lora_dir")
+    wanted = given["pipeline_class"] = _class(given["pipeline_class"] or "diffusers.DiffusionPipeline")
+    _check_overlays(wanted, given["lora_weights"], given["textual_inversions"])
+
+    def load(self: Any) -> None:
+        has_gpu = torch.cuda.is_available()
+        chosen = dict(given)
+        if has_gpu and chosen["torch_dtype"] is None:
+            chosen["torch_dtype"] = torch.float16
+        chosen["enable_xformers"] = bool(chosen["enable_xformers"])
+        self.pipeline = load_model(bento_model, device_id="cuda" if has_gpu else None, **chosen)
+
+    def method(name: str) -> Callable[..., Any]:
+        added = partial_kwargs(bento_model, name)
+
+        def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+            arguments = {**added, **kwargs}
+            takes_weights = hasattr(wanted, "load_lora_weights")
+            with _weights(
+                torch, self.pipeline, arguments.pop("lora_weights", None) if takes_weights else None, lora_dir
+            ):
+                result = getattr(self.pipeline, name)(*args, **arguments)
+            return result.to_tuple() if isinstance(result, diffusers.utils.BaseOutput) else result
+
+        return run
+
+    made = runnable_class("DiffusersRunnable", bento_model, load, method, resources=GPU_OR_CPU)
+    made.add_method(_replace_scheduler, name="_replace_scheduler")
+    return made
+
+
+def _replace_scheduler(self: Any, scheduler_txt: str) -> dict[str, Any]:
+    """Give the pipeline another scheduler, by the name of its class; say whether that was possible."""
+    try:
+        scheduler_class = _class(scheduler_txt)
+        scheduler = self.pipeline.scheduler
+        if not isinstance(scheduler, scheduler_class):
+            if scheduler_class not in scheduler.compatibles:
+                return {"success": False, "error_message": "scheduler class is incompatible to this pipeline"}
+            self.pipeline.scheduler = scheduler_class.from_config(scheduler.config)
+    except (ImportError, ValueError, AttributeError):
+        return {"success": False, "error_message": "cannot import scheduler class"}
+    return {"success": True}
+
+
+@contextmanager
+def _weights(torch: Any, pipeline: Any, given: Any, directory: str | None) -> Iterator[None]:
+    """Lay LoRA weights over the pipeline for the length of a call."""
+    try:
+        if given is not None:
+            first = given[0] if isinstance(given, list) else given
+            if directory is not None and isinstance(first, str):
+                first = os.path.join(directory, first)
+            model_name, arguments = _lora(first)
+            pipeline.load_lora_weights(model_name, **arguments)
+        yield
+    finally:
+        if given is not None:
+            pipeline.unload_lora_weights()
+            torch.cuda.empty_cache()
+
+
+def _check_overlays(pipeline_class: Any, lora_weights: Any, textual_inversions: Any) -> None:
+    """Refuse weights and inversions that pipelines of the class cannot take."""
+    for given, method in ((lora_weights, "load_lora_weights"), (textual_inversions, "load_textual_inversion")):
+        if given and not hasattr(pipeline_class, method):
+            raise NotImplementedError(f"pipelines of {pipeline_class} have no `{method}`")
 
 
 def _versions(diffusers: Any) -> dict[str, str]:

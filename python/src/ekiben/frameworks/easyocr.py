@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..models.model import Model
+from ..runners.runnable import Runnable
 from ..tag import Tag
 from .framework import Framework, Kept, saves
+from .runnables import GPU_OR_CPU, runnable_class
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["get", "load_model", "save_model"]
+__all__ = ["get", "get_runnable", "load_model", "load_runner", "save_model"]
 
 FRAMEWORK = Framework(
     "easyocr",
@@ -24,6 +26,7 @@ FRAMEWORK = Framework(
 MODEL_FILE = "saved_model.pkl"
 
 get = FRAMEWORK.get
+load_runner = FRAMEWORK.load_runner
 
 
 @saves
@@ -44,3 +47,19 @@ def load_model(bento_model: Tag | str | Model) -> Any:
     FRAMEWORK.require("easyocr")
     with open(stored.path_of(MODEL_FILE), "rb") as file:
         return FRAMEWORK.require("cloudpickle", install="cloudpickle").load(file)
+
+
+def get_runnable(bento_model: Model) -> type[Runnable]:
+    """Return the runnable class of a model: a method for each signature."""
+
+    def load(self: Any) -> None:
+        self.model = load_model(bento_model)
+        self.predict_fns = {name: getattr(self.model, name) for name in bento_model.info.signatures}
+
+    def method(name: str) -> Callable[..., Any]:
+        def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return self.predict_fns[name](*args, **kwargs)
+
+        return run
+
+    return runnable_class("EasyOCRRunnable", bento_model, load, method, resources=GPU_OR_CPU)

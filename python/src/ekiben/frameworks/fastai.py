@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..exceptions import BentoMLException
 from ..models.info import ModelSignature
 from ..models.model import Model
+from ..runners.runnable import Runnable
 from ..tag import Tag
 from .framework import Framework, Kept, saves
+from .runnables import check_methods, runnable_class
+from .torch_runnable import without_gradients
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["get", "load_model", "save_model"]
+__all__ = ["get", "get_runnable", "load_model", "load_runner", "save_model"]
+
+logger = logging.getLogger(__name__)
 
 FRAMEWORK = Framework(
     "fastai",
@@ -24,6 +30,7 @@ FRAMEWORK = Framework(
 MODEL_FILE = "saved_model.pkl"
 
 get = FRAMEWORK.get
+load_runner = FRAMEWORK.load_runner
 
 
 @saves
@@ -58,3 +65,27 @@ def load_model(bento_model: Tag | str | Model) -> Any:
     stored = FRAMEWORK.stored(bento_model)
     with open(stored.path_of(MODEL_FILE), "rb") as file:
         return FRAMEWORK.require("fastai.learner").load_learner(file, cpu=True)
+
+
+def get_runnable(bento_model: Model) -> type[Runnable]:
+    """Return the runnable class of a learner, which predicts on the processor only."""
+    logger.warning(
+        "Runners created from FastAIRunnable will not be optimized for performance. If performance is critical to your "
+        "usecase, please access the PyTorch model directly via 'learn.model' and use 'bentoml.pytorch.get_runnable()' "
+        "instead."
+    )
+    torch = FRAMEWORK.require("torch", install="torch")
+
+    def load(self: Any) -> None:
+        self.learner = load_model(bento_model)
+        self.learner.model.train(False)
+        check_methods(bento_model, self.learner, "Learner")
+
+    def method(name: str) -> Callable[..., Any]:
+        def run(self: Any, input_data: Any) -> Any:
+            with without_gradients(torch):
+                return getattr(self.learner, name)(input_data)
+
+        return run
+
+    return runnable_class("FastAIRunnable", bento_model, load, method)

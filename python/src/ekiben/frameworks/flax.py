@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..exceptions import BentoMLException
 from ..models.model import Model
+from ..runners.runnable import Runnable
 from ..tag import Tag
 from .framework import PARTIAL_KWARGS, Framework, Kept, saves
+from .runnables import GPU_OR_CPU, is_array, is_frame, partial_kwargs, runnable_class
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["get", "load_model", "save_model"]
+__all__ = ["get", "get_runnable", "load_model", "load_runner", "save_model"]
 
 FRAMEWORK = Framework(
     "flax",
@@ -25,6 +28,7 @@ MODEL_FILE = "saved_model.msgpack"
 MODULE_OBJECT = "_module"
 
 get = FRAMEWORK.get
+load_runner = FRAMEWORK.load_runner
 
 
 @saves
@@ -61,3 +65,33 @@ def load_model(bento_model: Tag | str | Model, init: bool = True, device: Any = 
         return module, jax.tree_util.tree_map(jax.numpy.array, state)
     place = jax.devices(device)[0]
     return module, jax.tree_util.tree_map(lambda leaf: jax.device_put(leaf, place), state)
+
+
+def get_runnable(bento_model: Model) -> type[Runnable]:
+    """Return the runnable class of a module, whose methods are applied to the parameters of its state."""
+    jax = FRAMEWORK.require("jax")
+
+    def load(self: Any) -> None:
+        self.device = jax.default_backend()
+        self.model, self.state_dict = load_model(bento_model, device=self.device)
+        self.params = self.state_dict["params"]
+
+    def as_array(value: Any) -> Any:
+        value = value.to_numpy() if is_frame(value) else value
+        return jax.numpy.asarray(value) if is_array(value) else value
+
+    def method(name: str) -> Callable[..., Any]:
+        added = partial_kwargs(bento_model, name)
+
+        def run(self: Any, *args: Any) -> Any:
+            bound = getattr(self.model, name)
+            arrays = tuple(as_array(value) for value in args)
+            return self.model.apply(
+                {"params": self.params},
+                arrays[0] if len(arrays) == 1 else arrays,
+                method=functools.partial(bound, **added) if added else bound,
+            )
+
+        return run
+
+    return runnable_class("FlaxRunnable", bento_model, load, method, resources=("tpu", *GPU_OR_CPU))

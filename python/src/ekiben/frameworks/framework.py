@@ -21,6 +21,8 @@ from ..tag import Tag
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from ..runners.runner import Runner
+
 logger = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -77,6 +79,14 @@ class Framework:
     def stored(self, model: Tag | str | Model) -> Model:
         """Return the model to load, given by tag or itself; ``NotFound`` when another module saved it."""
         return self._checked(model if isinstance(model, Model) else models.get(model), self.refusals[1])
+
+    def load_runner(
+        self, tag: Tag | str, method: str | None = None, *, name: str | None = None, **keywords: Any
+    ) -> Runner:
+        """Return a runner of a model of the store: the name that ``get(tag).to_runner()`` had before 1.0."""
+        from .older import load_runner
+
+        return load_runner(self.get(tag), method, name, keywords)
 
     @contextmanager
     def saving(

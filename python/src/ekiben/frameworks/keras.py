@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..models.model import Model
+from ..runners.runnable import Runnable
 from ..tag import Tag
 from .framework import PARTIAL_KWARGS, Framework, Kept, saves
-from .tensorflow import device, versions
+from .runnables import GPU_OR_CPU, partial_kwargs, runnable_class
+from .tensorflow import best_device, device, versions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["get", "load_model", "save_model"]
+__all__ = ["get", "get_runnable", "load_model", "load_runner", "save_model"]
 
 FRAMEWORK = Framework("keras", packages=("tensorflow",), signatures={"predict": {"batchable": False}})
 
 get = FRAMEWORK.get
+load_runner = FRAMEWORK.load_runner
 
 
 @saves
@@ -54,6 +57,33 @@ def load_model(bento_model: Tag | str | Model, device_name: str = "/device:CPU:0
     keras = FRAMEWORK.require("keras")
     with device(tensorflow, device_name):
         return keras.models.load_model(stored.path, custom_objects=stored.custom_objects)
+
+
+def get_runnable(bento_model: Model) -> type[Runnable]:
+    """Return the runnable class: arguments become tensors, several of them one tuple, results become arrays."""
+    tensorflow = FRAMEWORK.require("tensorflow")
+
+    def load(self: Any) -> None:
+        self.device_name = best_device(tensorflow)
+        self.model = load_model(bento_model, device_name=self.device_name)
+
+    def method(name: str) -> Callable[..., Any]:
+        added = partial_kwargs(bento_model, name)
+
+        def run(self: Any, *args: Any) -> Any:
+            with tensorflow.device(self.device_name):
+                tensors = tuple(
+                    value if isinstance(value, tensorflow.Tensor) else tensorflow.convert_to_tensor(value)
+                    for value in args
+                )
+                result = getattr(self.model, name)(tensors[0] if len(tensors) == 1 else tensors, **added)
+                if isinstance(result, tensorflow.Tensor):
+                    return result.numpy()
+                return tuple(result) if isinstance(result, list) else result
+
+        return run
+
+    return runnable_class("KerasRunnable", bento_model, load, method, resources=GPU_OR_CPU)
 
 
 def _writes_directories(keras: Any) -> bool:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..models.model import Model
+from ..runners.runnable import Runnable
 from ..tag import Tag
 from .framework import Framework, Kept, saves
+from .runnables import check_methods, runnable_class
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["get", "load_model", "save_model"]
+__all__ = ["get", "get_runnable", "load_model", "load_runner", "save_model"]
 
 FRAMEWORK = Framework("lightgbm", packages=("lightgbm",), signatures={"predict": {"batchable": False}})
 # The library's text format, despite the name.
 MODEL_FILE = "saved_model.ubj"
 
 get = FRAMEWORK.get
+load_runner = FRAMEWORK.load_runner
 
 
 @saves
@@ -37,3 +40,20 @@ def load_model(bento_model: Tag | str | Model) -> Any:
     """Load a booster that ``save_model`` saved, given by tag or as ``Model``."""
     stored = FRAMEWORK.stored(bento_model)
     return FRAMEWORK.require("lightgbm").Booster(model_file=stored.path_of(MODEL_FILE))
+
+
+def get_runnable(bento_model: Model) -> type[Runnable]:
+    """Return the runnable class of a booster, which predicts on the processor only."""
+    numpy = FRAMEWORK.require("numpy")
+
+    def load(self: Any) -> None:
+        self.model = load_model(bento_model)
+        check_methods(bento_model, self.model, "LightGBM model")
+
+    def method(name: str) -> Callable[..., Any]:
+        def run(self: Any, input_data: Any) -> Any:
+            return numpy.asarray(getattr(self.model, name)(input_data))
+
+        return run
+
+    return runnable_class("LightGBMRunnable", bento_model, load, method)

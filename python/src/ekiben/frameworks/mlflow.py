@@ -5,17 +5,19 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..exceptions import BentoMLException
 from ..models.model import Model
+from ..runners.runnable import Runnable
 from ..tag import Tag
 from .framework import Framework, Kept, saves
+from .runnables import runnable_class
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["get", "import_model", "load_model", "save_model"]
+__all__ = ["get", "get_runnable", "import_model", "load_model", "load_runner", "save_model"]
 
 FRAMEWORK = Framework("mlflow", packages=("mlflow",), signatures={"predict": {"batchable": False}})
 MODEL_FOLDER = "mlflow_model"
@@ -23,6 +25,7 @@ MODEL_FOLDER = "mlflow_model"
 FLAVOR = "python_function"
 
 get = FRAMEWORK.get
+load_runner = FRAMEWORK.load_runner
 
 
 @saves
@@ -55,6 +58,21 @@ def load_model(bento_model: Tag | str | Model) -> Any:
     """Load the model as a ``PyFuncModel``, given by tag or as ``Model``."""
     stored = FRAMEWORK.stored(bento_model)
     return FRAMEWORK.require("mlflow.pyfunc").load_model(stored.path_of(MODEL_FOLDER))
+
+
+def get_runnable(bento_model: Model) -> type[Runnable]:
+    """Return the runnable class of a model, whose only method is ``predict``."""
+
+    def load(self: Any) -> None:
+        self.model = load_model(bento_model)
+
+    def method(name: str) -> Callable[..., Any]:
+        def run(self: Any, input_data: Any) -> Any:
+            return getattr(self.model, name)(input_data)
+
+        return run
+
+    return runnable_class("MLflowPyfuncRunnable", bento_model, load, method)
 
 
 def _check(folder: Path, model_uri: str) -> None:

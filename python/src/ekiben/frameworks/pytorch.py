@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..models.model import Model
+from ..runners.runnable import Runnable
 from ..tag import Tag
 from .framework import PARTIAL_KWARGS, Framework, Kept, saves
+from .torch_runnable import torch_runnable
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["get", "load_model", "save_model"]
+__all__ = ["get", "get_runnable", "load_model", "load_runner", "save_model"]
 
 FRAMEWORK = Framework("pytorch", packages=("torch",), context_name="torch", options=PARTIAL_KWARGS)
 MODEL_FILE = "saved_model.pt"
 
 get = FRAMEWORK.get
+load_runner = FRAMEWORK.load_runner
 
 
 @saves
@@ -40,6 +43,11 @@ def load_model(bentoml_model: Tag | str | Model, device_id: str | None = "cpu", 
         torch_load_args.setdefault("weights_only", False)
     with open(stored.path_of(MODEL_FILE), "rb") as file:
         return torch.load(file, map_location=device_id, **torch_load_args)
+
+
+def get_runnable(bento_model: Model) -> type[Runnable]:
+    """Return the runnable class of a module: arrays become tensors, no gradients are kept."""
+    return torch_runnable(FRAMEWORK, bento_model, load_model)
 
 
 def _loads_weights_only(torch: Any) -> bool:

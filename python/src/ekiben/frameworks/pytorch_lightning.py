@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import BentoMLException
 from ..models.model import Model
+from ..runners.runnable import Runnable
 from ..tag import Tag
 from .framework import PARTIAL_KWARGS, Framework, Kept, saves
+from .torch_runnable import torch_runnable
 from .torchscript import MODEL_FILE, save_script
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["get", "load_model", "save_model"]
+__all__ = ["get", "get_runnable", "load_model", "load_runner", "save_model"]
 
 FRAMEWORK = Framework("pytorch_lightning", packages=("torch", "pytorch_lightning"), options=PARTIAL_KWARGS)
 
 get = FRAMEWORK.get
+load_runner = FRAMEWORK.load_runner
 
 
 @saves
@@ -36,3 +39,8 @@ def load_model(bentoml_model: Tag | str | Model, device_id: str | None = "cpu") 
     """Load the scripted module onto a device, given by tag or as ``Model``."""
     stored = FRAMEWORK.stored(bentoml_model)
     return FRAMEWORK.require("torch").jit.load(stored.path_of(MODEL_FILE), map_location=device_id)
+
+
+def get_runnable(bento_model: Model) -> type[Runnable]:
+    """Return the runnable class of a module: arrays become tensors, no gradients are kept."""
+    return torch_runnable(FRAMEWORK, bento_model, load_model)

@@ -6,15 +6,17 @@ import logging
 import os
 import platform
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Callable
 
 from ..exceptions import BentoMLException
 from ..models.model import Model
+from ..runners.runnable import Runnable
 from ..tag import Tag
 from . import hub, tensorflow
 from .framework import Framework, Kept, option
+from .runnables import GPU_OR_CPU, runnable_class, sees_gpu
 
-__all__ = ["get", "import_model", "load_model", "save_model"]
+__all__ = ["get", "get_runnable", "import_model", "load_model", "load_runner", "save_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ MODEL_CLASSES = ("PreTrainedModel", "TFPreTrainedModel", "FlaxPreTrainedModel")
 WEIGHTS = {"from_tf": "*.h5", "from_flax": "*.msgpack"}
 
 get = FRAMEWORK.get
+load_runner = FRAMEWORK.load_runner
 
 
 def save_model(
@@ -174,6 +177,37 @@ def load_model(bento_model: Tag | str | Model, *args: Any, **kwargs: Any) -> Any
     kwargs.setdefault("pipeline_class", pipeline_class)
     kwargs.update(option(stored, "kwargs") or {})
     return transformers.pipeline(task=task, model=stored.path, **kwargs)
+
+
+def get_runnable(bento_model: Model) -> type[Runnable]:
+    """Return the runnable class of a pipeline, model, tokenizer or processor; models go to a GPU if there is one."""
+
+    def load(self: Any) -> None:
+        self.model = self.pipeline = _load_on_device(bento_model)
+        self.predict_fns = {name: getattr(self.model, name) for name in bento_model.info.signatures}
+
+    def method(name: str) -> Callable[..., Any]:
+        def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return self.predict_fns[name](*args, **kwargs)
+
+        return run
+
+    return runnable_class("TransformersRunnable", bento_model, load, method, resources=GPU_OR_CPU)
+
+
+def _load_on_device(model: Model) -> Any:
+    """Load a model where it is to run: the first of the GPUs that the process sees, whatever its number outside."""
+    metadata = model.info.metadata
+    if PRETRAINED_CLASS not in metadata:
+        return load_model(model, **({"device": 0} if sees_gpu() else {}))
+    framework = metadata.get(FRAMEWORK_KEY)
+    if framework in ("pt", "torch"):
+        torch = FRAMEWORK.require("torch", install="torch")
+        return load_model(model).to(torch.device("cuda" if sees_gpu() else "cpu"))
+    if framework == "tf":
+        with tensorflow.device(FRAMEWORK.require("tensorflow"), "/device:GPU:0" if sees_gpu() else "/device:CPU:0"):
+            return load_model(model)
+    return load_model(model)
 
 
 def default_signatures(transformers: Any, pretrained_class: type) -> dict[str, Any]:

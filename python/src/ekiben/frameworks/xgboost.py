@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..exceptions import BentoMLException
 from ..models.model import Model
+from ..runners.runnable import Runnable
 from ..tag import Tag
 from .framework import Framework, Kept, option, saves
+from .runnables import GPU_OR_CPU, check_methods, runnable_class, sees_gpu, thread_count
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["get", "load_model", "save_model"]
+__all__ = ["get", "get_runnable", "load_model", "load_runner", "save_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +25,7 @@ MODEL_FILE = "saved_model.ubj"
 DISTRIBUTIONS = ("xgboost", "xgboost-cpu")
 
 get = FRAMEWORK.get
+load_runner = FRAMEWORK.load_runner
 
 
 @saves
@@ -63,3 +66,34 @@ def load_model(bento_model: Tag | str | Model) -> Any:
     model = model_class()
     model.load_model(path)
     return model
+
+
+def get_runnable(bento_model: Model) -> type[Runnable]:
+    """Return the runnable class of a model: a booster's methods take what a ``DMatrix`` is made of."""
+    xgboost = FRAMEWORK.require("xgboost")
+    numpy = FRAMEWORK.require("numpy")
+
+    def load(self: Any) -> None:
+        self.model = load_model(bento_model)
+        self.booster = self.model if isinstance(self.model, xgboost.Booster) else self.model.get_booster()
+        self.booster.set_param(_place(str(xgboost.__version__)))
+        check_methods(bento_model, self.model, "XGBoost model")
+
+    def method(name: str) -> Callable[..., Any]:
+        def run(self: Any, input_data: Any, *args: Any, **kwargs: Any) -> Any:
+            if isinstance(self.model, xgboost.Booster):
+                input_data = xgboost.DMatrix(input_data)
+            return numpy.asarray(getattr(self.model, name)(input_data, *args, **kwargs))
+
+        return run
+
+    return runnable_class("XGBoostRunnable", bento_model, load, method, resources=GPU_OR_CPU)
+
+
+def _place(version: str) -> dict[str, Any]:
+    """Return the parameters that say where to predict; releases before 2 have other names for it."""
+    is_old = int(version.partition(".")[0]) < 2
+    if sees_gpu():
+        return {"predictor": "gpu_predictor", "gpu_id": 0} if is_old else {"device": "cuda:0"}
+    threads = {"nthread": thread_count("OMP_NUM_THREADS", 1)}
+    return {"predictor": "cpu_predictor", **threads} if is_old else threads

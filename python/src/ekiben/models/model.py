@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from ..exceptions import BentoMLException
 from ..exports import MODULES, UNSUPPORTED
@@ -16,6 +18,10 @@ from ..tag import Tag
 from ..unsupported import NotSupportedYet
 from .custom_objects import read_custom_objects
 from .info import MODEL_YAML, ModelInfo, ModelOptions, ModelSignature
+
+if TYPE_CHECKING:
+    from ..runners.runnable import Runnable
+    from ..runners.runner import Runner
 
 
 class Model(Item):
@@ -28,6 +34,7 @@ class Model(Item):
         self.info = info
         self._custom_objects = custom_objects
         self._loaded: Any = None
+        self._runnable: type[Runnable] | None = None
         # The name under which the model is a class attribute, if it is one.
         self.attribute: str | None = None
 
@@ -110,10 +117,41 @@ class Model(Item):
         """Return a copy with some options changed."""
         return Model(self._path, self.info.with_options(**changes), self._custom_objects)
 
-    def to_runner(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        raise NotSupportedYet("Model.to_runner", f"load `{self.tag}` in a `@bentoml.service` class instead")
+    def with_signatures(self, signatures: Mapping[str, ModelSignature]) -> Model:
+        """Return a copy with other methods that can be called."""
+        return Model(self._path, replace(self.info, signatures=dict(signatures)), self._custom_objects)
 
-    def to_runnable(self) -> NoReturn:
-        """Not supported yet."""
-        raise NotSupportedYet("Model.to_runnable", f"load `{self.tag}` in a `@bentoml.service` class instead")
+    def to_runner(
+        self,
+        name: str = "",
+        max_batch_size: int | None = None,
+        max_latency_ms: int | None = None,
+        method_configs: dict[str, dict[str, int]] | None = None,
+        embedded: bool = False,
+        scheduling_strategy: type | None = None,
+    ) -> Runner:
+        """Return a runner of the model's signatures, with the model's name unless another is given."""
+        from ..runners.runner import Runner
+
+        return Runner(
+            self.to_runnable(),
+            name=name or self.tag.name,
+            models=[self],
+            max_batch_size=max_batch_size,
+            max_latency_ms=max_latency_ms,
+            method_configs=method_configs,
+            embedded=embedded,
+            scheduling_strategy=scheduling_strategy,
+        )
+
+    def to_runnable(self) -> type[Runnable]:
+        """Return the class that the framework module makes of the model, once; nothing is loaded yet."""
+        if self._runnable is None:
+            module = self.framework_module()
+            get_runnable = getattr(module, "get_runnable", None)
+            if get_runnable is None:
+                raise BentoMLException(
+                    f"cannot make a runner of model `{self.tag}`: module `{self.info.module}` has no `get_runnable`"
+                )
+            self._runnable = get_runnable(self)
+        return self._runnable
