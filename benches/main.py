@@ -9,11 +9,17 @@ import sys
 from pathlib import Path
 
 import containerize
+import hub_model
 import large_model
 import stores
 from measure import ROOT, clean_environment, output_of
 
-BENCHES = {"containerize": containerize.measure, "large-model": large_model.measure, "stores": stores.measure}
+BENCHES = {
+    "containerize": containerize.measure,
+    "large-model": large_model.measure,
+    "stores": stores.measure,
+    "hub-model": hub_model.measure,
+}
 
 
 def machine() -> str:
