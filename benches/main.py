@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import containerize
+import hub_model
 import large_model
 import stores
 import weights
@@ -16,6 +17,7 @@ from measure import ROOT, clean_environment, output_of
 
 BENCHES = {
     "containerize": containerize.measure,
+    "hub-model": hub_model.measure,
     "large-model": large_model.measure,
     "stores": stores.measure,
     "weights": weights.measure,

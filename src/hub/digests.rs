@@ -13,7 +13,7 @@ use sha1::{Digest as _, Sha1};
 
 use super::snapshot::ContentId;
 use crate::blocking;
-use crate::oci::digest::{Digest, Hasher};
+use crate::oci::digest::{Digest, Hasher, PairHasher};
 
 /// Bytes read at a time: large enough to hide the cost of a call, small enough for the processor's cache.
 const PIECE: usize = 512 * 1024;
@@ -23,7 +23,7 @@ const PIECE_SIZE: u64 = PIECE as u64;
 /// What stands around a content in something larger whose digest is wanted too.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    /// What stands before the content.
+    /// What stands before the content: whole blocks of a digest, as the headers of a tar are.
     pub before: Bytes,
     /// What stands after it.
     pub after: Bytes,
@@ -118,35 +118,39 @@ pub(super) struct Arrival {
 impl Arrival {
     /// Finds out what the content is, in the way in which `expected` is given; `None` when it does not arrive.
     pub(super) async fn digest(self, expected: ContentId, examine: Examine) -> io::Result<Option<Found>> {
-        let other = self.clone();
         let envelope = examine.envelope();
-        let content = blocking::run(move || match expected {
-            ContentId::Sha256(_) => {
+        blocking::run(move || match (expected, envelope) {
+            (ContentId::Sha256(_), None) => {
                 let hasher = self.follow(Hasher::new(io::sink()), write)?;
-                Ok(hasher.map(|hasher| ContentId::Sha256(hasher.digest().0)))
+                Ok(hasher
+                    .map(|hasher| Found { content: ContentId::Sha256(hasher.digest().0), enveloped: None }))
             }
-            ContentId::Git(_) => {
-                let mut hasher = Sha1::new();
-                hasher.update(format!("blob {}\0", self.size));
-                let hasher = self.follow(hasher, |hasher, piece| hasher.update(piece))?;
-                Ok(hasher.map(|hasher| ContentId::Git(hasher.finalize().into())))
-            }
-        });
-        let enveloped = async || -> io::Result<Option<(Digest, u64)>> {
-            let Some(Envelope { before, after }) = envelope else { return Ok(None) };
-            blocking::run(move || {
-                let mut hasher = Hasher::new(io::sink());
-                write(&mut hasher, &before);
-                let hasher = other.follow(hasher, write)?;
-                Ok(hasher.map(|mut hasher| {
-                    write(&mut hasher, &after);
-                    hasher.digest()
+            (ContentId::Sha256(_), Some(Envelope { before, after })) => {
+                let hasher = self.follow(PairHasher::new(&before), PairHasher::update)?;
+                Ok(hasher.map(|hasher| {
+                    let (content, enveloped) = hasher.finish(&after);
+                    Found { content: ContentId::Sha256(content), enveloped: Some(enveloped) }
                 }))
-            })
-            .await
-        };
-        let (content, enveloped): (io::Result<Option<ContentId>>, _) = tokio::join!(content, enveloped());
-        Ok(content?.zip(Some(enveloped?)).map(|(content, enveloped)| Found { content, enveloped }))
+            }
+            (ContentId::Git(_), envelope) => self.git_digest(envelope),
+        })
+        .await
+    }
+
+    fn git_digest(&self, envelope: Option<Envelope>) -> io::Result<Option<Found>> {
+        let mut git = Sha1::new();
+        git.update(format!("blob {}\0", self.size));
+        let pair = envelope.as_ref().map(|envelope| PairHasher::new(&envelope.before));
+        let hashers = self.follow((git, pair), |(git, pair), piece| {
+            git.update(piece);
+            if let Some(pair) = pair {
+                pair.update(piece);
+            }
+        })?;
+        Ok(hashers.map(|(git, pair)| {
+            let enveloped = pair.zip(envelope).map(|(pair, envelope)| pair.finish(&envelope.after).1);
+            Found { content: ContentId::Git(git.finalize().into()), enveloped }
+        }))
     }
 
     /// Gives every byte to `take`, in order; `None` when they do not all arrive.
@@ -194,11 +198,12 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let envelope = Envelope { before: Bytes::from_static(b"<"), after: Bytes::from_static(b">") };
+        let (before, after) = (Bytes::from_static(&[b'<'; 512]), Bytes::from_static(b">"));
+        let all = [&before, bytes.as_slice(), &after].concat();
+        let envelope = Envelope { before, after };
         let expected = ContentId::Sha256(Digest::of(&bytes));
         let (found, ()) = tokio::join!(arrival.digest(expected, Examine::Enveloped(envelope)), sender);
         let found = found.unwrap().unwrap();
-        let all = [b"<".as_slice(), &bytes, b">"].concat();
         assert_eq!(found.content, expected);
         assert_eq!(found.enveloped, Some((Digest::of(&all), all.len() as u64)));
     }
@@ -211,8 +216,12 @@ mod tests {
         ] {
             let arrival = arrival(text.as_bytes());
             arrival.frontier.advance(text.len() as u64);
-            let found = arrival.digest(ContentId::Git([0; 20]), Examine::Content).await.unwrap().unwrap();
+            let envelope = Envelope { before: Bytes::from_static(&[0; 64]), after: Bytes::new() };
+            let examine = Examine::Enveloped(envelope);
+            let found = arrival.digest(ContentId::Git([0; 20]), examine).await.unwrap().unwrap();
             assert_eq!(found.content.to_string(), name);
+            let all = [&[0; 64], text.as_bytes()].concat();
+            assert_eq!(found.enveloped, Some((Digest::of(&all), all.len() as u64)));
         }
     }
 

@@ -1,5 +1,7 @@
 //! Content digests: SHA-256 of bytes, and of a layer's uncompressed bytes.
 
+mod pair;
+
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::str::FromStr;
@@ -7,6 +9,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+
+pub use pair::PairHasher;
 
 /// Bytes read at a time when hashing a stream: large enough to hide the cost of a call, small enough for the cache.
 const CHUNK: usize = 256 * 1024;

@@ -178,12 +178,12 @@ async fn large_files_come_in_ranges_and_their_digests_with_them() {
     let hub = world.ours("home", None);
     let snapshot = hub.resolve(&world.wanted(ID, "main")).await.unwrap();
     let around = |file: &ekiben::hub::HubFile| match file.path.as_str() {
-        "large.bin" => Examine::Enveloped(ekiben::hub::Envelope { before: "<".into(), after: ">".into() }),
+        "large.bin" => Examine::Enveloped(ekiben::hub::Envelope { before: vec![b'<'; 512].into(), after: ">".into() }),
         _ => Examine::Nothing,
     };
     let fetched = hub.fetch(&snapshot, &around).await.unwrap();
     assert_eq!(large_file(&world, "home", &snapshot), bytes);
-    let whole = [b"<".as_slice(), &bytes, b">"].concat();
+    let whole = [[b'<'; 512].as_slice(), &bytes, b">"].concat();
     let content = snapshot.files.iter().find(|file| file.path == "large.bin").unwrap().content;
     assert_eq!(fetched.enveloped[&content], (Digest::of(&whole), whole.len() as u64));
     assert_eq!(fetched.downloaded, LARGE as u64 + 2);
