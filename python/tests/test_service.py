@@ -313,6 +313,7 @@ def test_description() -> None:
         "batch_dim": [0, 0],
         "max_batch_size": 100,
         "max_latency_ms": 60000,
+        "batch": None,
     }
     assert [endpoint["is_stream"] for endpoint in described["endpoints"]] == [False, True, True, False]
     assert [route["route"] for route in described["schema"]["routes"]] == [
@@ -340,11 +341,8 @@ def test_slots_of_a_synchronous_service_are_its_threads() -> None:
 
 def unsupported_services() -> dict[str, t.Any]:
     @bentoml.service
-    class Dep: ...
-
-    @bentoml.service
     class Depends:
-        dep = bentoml.depends(Dep)
+        dep = bentoml.depends(url="http://127.0.0.1:3000")
 
     @bentoml.service
     class Tasks:
@@ -373,7 +371,7 @@ def unsupported_services() -> dict[str, t.Any]:
         def f(self, files: t.List[Path]) -> None: ...
 
     return {
-        "`bentoml.depends` is not supported yet by ekiben: attribute `dep` of service `Depends`": Depends,
+        "`bentoml.depends` is not supported yet by ekiben: a URL or deployment: attribute `dep` of `Depends`": Depends,
         "`bentoml.task` is not supported yet by ekiben: method `work` of service `Tasks`": Tasks,
         "`bentoml.asgi_app` is not supported yet by ekiben: mounted at `/below` of service `Below`": Below,
         "`bentoml.asgi_app` is not supported yet by ekiben: mounted at `/above` of service `Above`": Above,

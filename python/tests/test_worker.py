@@ -85,7 +85,7 @@ def wait_for(log: Path, line: str) -> None:
 def test_describe_then_ready_then_calls(serve: Serve) -> None:
     front = serve(ECHO)
     described = front.expect("describe").header
-    assert described["protocol"] == 1
+    assert described["protocol"] == 2
     service = described["service"]
     assert set(service) == {
         "name", "import_string", "description", "path_prefix", "config", "slots", "endpoints", "models", "schema",

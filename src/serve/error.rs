@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::config::ConfigError;
 use super::target::TargetError;
+use super::worker::placement::PlacementError;
 use super::worker::supervisor::WorkerError;
 
 /// A server that failed.
@@ -38,6 +39,9 @@ pub enum ServeError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A unit asks for devices in a way that cannot be met.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
     /// The address is taken.
     #[error("port {} is already in use on {}; stop what listens there, or choose another with `--port`", address.port(), address.ip())]
     PortInUse {

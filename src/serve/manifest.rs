@@ -1,10 +1,14 @@
 //! What a worker says about its service: the `service` object of the `describe` message.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
+
+use super::batch::json_array::ArrayInput;
+use super::batch::policy::Limits;
 
 /// A description that cannot be served.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -65,6 +69,66 @@ pub struct ServiceManifest {
     /// Whether the worker has metrics of its own.
     #[serde(default)]
     pub user_metrics: bool,
+    /// What the service calls, each in workers of its own.
+    #[serde(default)]
+    pub units: Vec<Unit>,
+}
+
+/// A runner, or a service that another one depends on.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Unit {
+    /// Which of the two.
+    pub kind: UnitKind,
+    /// Its name.
+    pub name: String,
+    /// A service's keyword arguments of the decorator; a runner's options.
+    #[serde(default)]
+    pub config: Map<String, Value>,
+    /// How many calls one worker takes at a time.
+    pub slots: u32,
+    /// What can be called.
+    pub endpoints: Vec<Endpoint>,
+    /// What a runner can compute on.
+    #[serde(default)]
+    pub abilities: Abilities,
+}
+
+/// The kinds of units.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum UnitKind {
+    /// A runner of the older programming model.
+    Runner,
+    /// A service that another one depends on.
+    Service,
+}
+
+/// What a runner can compute on (`SUPPORTED_RESOURCES`, `SUPPORTS_CPU_MULTI_THREADING`).
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct Abilities {
+    /// Graphics processors.
+    #[serde(default)]
+    pub gpu: bool,
+    /// Several threads for one call.
+    #[serde(default)]
+    pub threads: bool,
+}
+
+impl Unit {
+    /// Returns the name under which workers call it, and by which a worker is told what it is.
+    pub fn id(&self) -> String {
+        format!("{}:{}", self.kind.word(), self.name)
+    }
+}
+
+impl UnitKind {
+    /// Returns the kind as names have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Runner => "runner",
+            Self::Service => "service",
+        }
+    }
 }
 
 /// One API of a service.
@@ -77,6 +141,28 @@ pub struct Endpoint {
     /// Whether the answer is a stream.
     #[serde(default)]
     pub is_stream: bool,
+    /// How calls may be merged; `None` when each is computed alone.
+    #[serde(default)]
+    pub batch: Option<Batching>,
+}
+
+/// How calls of an API may be merged.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Batching {
+    /// Most rows of a batch.
+    pub max_size: u64,
+    /// How long a call may take, from its arrival to the end of its batch, in milliseconds.
+    pub max_latency_ms: u64,
+    /// What an HTTP request has, if that is one array and nothing else.
+    #[serde(default)]
+    pub array: Option<ArrayInput>,
+}
+
+impl Batching {
+    /// Returns the limits.
+    pub fn limits(&self) -> Limits {
+        Limits { max_rows: self.max_size.max(1), max_latency: Duration::from_millis(self.max_latency_ms) }
+    }
 }
 
 impl ServiceManifest {

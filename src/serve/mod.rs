@@ -5,8 +5,10 @@
 //! here. One request passes `http::front` (its place) → `http::api` (admitted) → `worker::pool` (queued, given a
 //! slot) → `worker::link` (sent, answered) → `http::api`.
 
+pub mod batch;
 pub mod command;
 pub mod config;
+pub mod crew;
 pub mod error;
 pub mod http;
 pub mod log;

@@ -38,6 +38,15 @@ impl Payload {
         self.length
     }
 
+    /// Returns the bytes, if they are in one piece.
+    pub fn as_single(&self) -> Option<&[u8]> {
+        match self.parts.as_slice() {
+            [part] if self.tail.is_empty() => Some(part),
+            [] => Some(&self.tail),
+            _ => None,
+        }
+    }
+
     /// Gives the pieces, in order; none is empty.
     pub fn into_parts(mut self) -> Vec<Bytes> {
         self.flush_tail();

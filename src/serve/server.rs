@@ -5,26 +5,30 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
-use super::config::{Layers, ServiceConfig};
+use super::batch::policy::Limits;
+use super::config::{Layers, RunnerConfig, ServiceConfig};
+use super::crew::{Crew, Shared};
 use super::error::ServeError;
 use super::http::front::{Front, Service, Surroundings};
 use super::http::listener::{Port, listen};
 use super::log::Log;
-use super::manifest::ServiceManifest;
+use super::manifest::{Batching, Endpoint, ServiceManifest, UnitKind};
 use super::readahead::{Places, ReadAhead};
 use super::settings::{Mode, Settings};
 use super::shutdown::{Signals, reap_orphans};
 use super::target::Target;
 use super::worker::message::Level;
+use super::worker::placement::{Machine, Placement, PlacementError};
 use super::worker::pool::Pool;
 use super::worker::process::WorkerCommand;
 use super::worker::roster::Roster;
-use super::worker::supervisor::{News, Phase, Staffing, Supervisor};
+use super::worker::supervisor::{News, Role, Staffing};
+use super::worker::switchboard::{Extension, Switchboard};
 
 /// Threads of the front for each so many cores. Workers do the work: more would only take turns with them.
 const CORES_PER_THREAD: usize = 4;
@@ -59,7 +63,7 @@ async fn serve(settings: Settings, log: Log) -> Result<(), ServeError> {
     if let Some(address) = server.early_address()? {
         server.open(address)?;
     }
-    server.hire(1);
+    server.entry.hire(1);
     let reading_ahead = server.read_ahead();
     let reaper = tokio::spawn(reap_orphans());
     let failed = tokio::select! {
@@ -81,42 +85,36 @@ struct Server {
     layers: Layers,
     log: Log,
     front: Arc<Front>,
-    roster: Arc<Roster>,
-    supervisor: Arc<Supervisor>,
-    workers: JoinSet<()>,
+    shared: Shared,
+    entry: Crew,
+    units: Vec<Crew>,
+    machine: Machine,
     port: Option<JoinHandle<()>>,
-    staffing: watch::Sender<Option<Staffing>>,
-    phase: watch::Sender<Phase>,
     closing: watch::Sender<bool>,
 }
 
 impl Server {
     fn new(settings: Settings, layers: Layers, log: Log) -> (Self, mpsc::UnboundedReceiver<News>) {
         let roster = Arc::new(Roster::default());
-        let (staffing, pool) = watch::channel(None);
-        let (phase, phases) = watch::channel(Phase::Serving);
         let (news, received) = mpsc::unbounded_channel();
-        let supervisor = Supervisor {
-            command: worker_command(&settings),
-            roster: Arc::clone(&roster),
+        let shared = Shared {
+            switchboard: Arc::new(Switchboard::default()),
             log: log.clone(),
             first_failure: settings.first_failure,
-            phase: phases,
-            pool,
             news,
         };
+        let command = worker_command(&settings, None);
         let server = Self {
             front: Arc::new(Front::new(Arc::clone(&roster))),
-            supervisor: Arc::new(supervisor),
-            workers: JoinSet::new(),
+            entry: Crew::new(Role::Entry, command, &shared, roster),
+            units: Vec::new(),
+            machine: Machine::new(&settings.environment),
             port: None,
             closing: watch::channel(false).0,
+            shared,
             settings,
             layers,
             log,
-            roster,
-            staffing,
-            phase,
         };
         (server, received)
     }
@@ -136,7 +134,7 @@ impl Server {
             Target::Bento(bento) => Some(bento.directory.as_path()),
             Target::Import { .. } => None,
         };
-        let places = Places::new(&self.supervisor.command.environment, bento);
+        let places = Places::new(&self.entry.command().environment, bento);
         ReadAhead::start(models, places, self.log.clone())
     }
 
@@ -170,11 +168,6 @@ impl Server {
             self.settings.target.label()
         );
         self.log.line(Level::Info, &"cli".into(), text);
-    }
-
-    fn hire(&mut self, worker: u32) {
-        let supervisor = Arc::clone(&self.supervisor);
-        self.workers.spawn(async move { supervisor.keep(worker).await });
     }
 
     /// Does what workers make necessary, until the server cannot go on.
@@ -222,21 +215,79 @@ impl Server {
             self.settings.backlog = self.settings.backlog.or(Some(config.backlog));
             self.open(SocketAddr::new(config.host, config.port))?;
         }
-        let pool = Pool::new(manifest.endpoints.len(), self.slots(manifest, config.threads));
+        let placement = self.place(&manifest.name, &merged, workers)?;
+        let units = self.staff_units(manifest)?;
+        let pool = Pool::new(limits(&manifest.endpoints), self.slots(manifest, config.threads));
         let surroundings = Surroundings {
             pool: Arc::clone(&pool),
-            roster: Arc::clone(&self.roster),
+            roster: Arc::clone(&self.entry.roster),
+            units,
             log: self.log.clone(),
             version: self.settings.target.version().to_owned(),
         };
         let service = Arc::new(Service::new(manifest, config, surroundings));
         let staffing = Staffing { pool, service: Arc::clone(&service.name) };
         self.front.serve(service);
-        self.staffing.send_replace(Some(staffing));
+        self.entry.place(placement);
+        self.entry.staff(staffing);
         for worker in 2..=workers {
-            self.hire(worker);
+            self.entry.hire(worker);
         }
         Ok(())
+    }
+
+    /// Starts the workers of what the service calls; returns how they are.
+    fn staff_units(&mut self, manifest: &ServiceManifest) -> Result<Vec<Arc<Roster>>, ServeError> {
+        for unit in &manifest.units {
+            let (workers, placement, timeout) = match unit.kind {
+                UnitKind::Service => {
+                    let merged = self.layers.merge(&unit.name, &unit.config)?;
+                    let config = ServiceConfig::new(&merged)?;
+                    let placement = self.place(&unit.name, &merged, config.workers)?;
+                    (config.workers, placement, config.timeout.limit)
+                }
+                UnitKind::Runner => {
+                    let config = RunnerConfig::new(&self.layers.runner(&unit.name, &unit.config)?)?;
+                    let placement = self.machine.place_runner(unit.abilities, &config);
+                    (placement.workers(), placement, config.timeout)
+                }
+            };
+            let command = worker_command(&self.settings, Some(unit.id()));
+            let roster = Arc::new(Roster::default());
+            let mut crew = Crew::new(Role::Unit(unit.kind), command, &self.shared, Arc::clone(&roster));
+            crew.place(placement);
+            let pool = Pool::new(limits(&unit.endpoints), unit.slots);
+            let names = unit.endpoints.iter().enumerate();
+            let methods = names.map(|(place, endpoint)| {
+                let name: Arc<str> = endpoint.name.as_str().into();
+                (endpoint.name.clone(), (place, name))
+            });
+            let extension =
+                Extension { pool: Arc::clone(&pool), roster, methods: methods.collect(), timeout };
+            self.shared.switchboard.connect(unit.id(), Arc::new(extension));
+            crew.staff(Staffing { pool, service: unit.name.as_str().into() });
+            for worker in 1..=workers {
+                crew.hire(worker);
+            }
+            self.units.push(crew);
+        }
+        Ok(self.units.iter().map(|crew| Arc::clone(&crew.roster)).collect())
+    }
+
+    /// Gives a service its devices; where there are not enough, it goes on without.
+    fn place(
+        &mut self,
+        name: &str,
+        merged: &Map<String, Value>,
+        workers: u32,
+    ) -> Result<Placement, ServeError> {
+        match self.machine.place_service(name, merged, workers) {
+            Err(error @ PlacementError::TooFew { .. }) => {
+                self.log.line(Level::Warning, &"cli".into(), error.to_string());
+                Ok(Placement::default())
+            }
+            placed => Ok(placed?),
+        }
     }
 
     /// Returns how many calls a worker takes; `threads` from outside of the service can only lower it.
@@ -257,19 +308,24 @@ impl Server {
         let limit = if is_failed { Some(Duration::ZERO) } else { self.settings.graceful_shutdown };
         self.closing.send_replace(true);
         let forced = self.wind_down(signals, limit).await;
-        self.phase.send_replace(Phase::Killing);
-        while self.workers.join_next().await.is_some() {}
+        self.entry.kill().await;
+        for crew in &mut self.units {
+            crew.kill().await;
+        }
         // Calls that were cut have been answered just now.
         let _ = tokio::time::timeout(LAST_WORDS, last_answers(&mut self.port)).await;
         forced
     }
 
     async fn wind_down(&mut self, signals: &mut Signals, limit: Option<Duration>) -> Result<(), ServeError> {
-        let Self { port, phase, workers, log, .. } = self;
+        let Self { port, entry, units, log, .. } = self;
         let gracefully = async {
             last_answers(port).await;
-            phase.send_replace(Phase::Draining);
-            while workers.join_next().await.is_some() {}
+            entry.drain().await;
+            // Whoever is called by others ends after them: the service's dependencies come before their own.
+            for crew in units {
+                crew.drain().await;
+            }
         };
         tokio::select! {
             () = gracefully => Ok(()),
@@ -302,7 +358,12 @@ async fn elapse(limit: Option<Duration>) {
     }
 }
 
-fn worker_command(settings: &Settings) -> WorkerCommand {
+/// Returns the limits of the batches of each API.
+fn limits(endpoints: &[Endpoint]) -> Vec<Option<Limits>> {
+    endpoints.iter().map(|endpoint| endpoint.batch.as_ref().map(Batching::limits)).collect()
+}
+
+fn worker_command(settings: &Settings, unit: Option<String>) -> WorkerCommand {
     let mut environment = settings.environment.clone();
     if let Target::Bento(bento) = &settings.target {
         for (name, value) in &bento.variables {
@@ -317,5 +378,7 @@ fn worker_command(settings: &Settings) -> WorkerCommand {
         sdk_path: settings.sdk_path.clone(),
         environment,
         mode: settings.mode,
+        unit,
+        placement: Arc::default(),
     }
 }

@@ -178,7 +178,9 @@ async fn large_files_come_in_ranges_and_their_digests_with_them() {
     let hub = world.ours("home", None);
     let snapshot = hub.resolve(&world.wanted(ID, "main")).await.unwrap();
     let around = |file: &ekiben::hub::HubFile| match file.path.as_str() {
-        "large.bin" => Examine::Enveloped(ekiben::hub::Envelope { before: vec![b'<'; 512].into(), after: ">".into() }),
+        "large.bin" => {
+            Examine::Enveloped(ekiben::hub::Envelope { before: vec![b'<'; 512].into(), after: ">".into() })
+        }
         _ => Examine::Nothing,
     };
     let fetched = hub.fetch(&snapshot, &around).await.unwrap();

@@ -243,3 +243,9 @@ class ServerContext:
 
 
 server_context = ServerContext()
+
+
+def current_request_id() -> str:
+    """Return the identity of the request that is being answered, empty outside of one."""
+    request = _request.get(None)
+    return "" if request is None else request.request_id

@@ -101,3 +101,22 @@ class UnservableException(StateException):
 
 class ServerStateException(StateException):
     """A call needs a running server and there is none."""
+
+
+def exception_for_status(status: int, message: str) -> BentoMLException:
+    """Return the exception that a status stands for, of the class that was declared for it."""
+    try:
+        code = HTTPStatus(status)
+    except ValueError:
+        code = HTTPStatus.INTERNAL_SERVER_ERROR
+    declared = BentoMLException.error_mapping.get(code)
+    return RemoteException(message) if declared is None and code >= 500 else _made(declared, message, code)
+
+
+def _made(declared: type[BentoMLException] | None, message: str, code: HTTPStatus) -> BentoMLException:
+    if declared is None:
+        return BentoMLException(message, error_code=code)
+    try:
+        return declared(message)
+    except TypeError:  # a class of the user with a constructor of its own
+        return BentoMLException(message, error_code=code)

@@ -33,26 +33,38 @@ const SETTINGS: &[&str] = &[
     "workers",
 ];
 
+/// Keys that mean a setting of all runners; any other is a runner's name.
+const RUNNER_SETTINGS: &[&str] =
+    &["batching", "logging", "metrics", "resources", "traffic", "workers_per_resource"];
+
 /// The configuration from outside of the service, lowest first: file, overrides, options.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
     layers: Vec<Map<String, Value>>,
+    /// What the same sources say about runners.
+    runners: Vec<Map<String, Value>>,
 }
 
 impl Layers {
     /// Reads what the environment names.
     pub fn load(environment: &Environment) -> Result<Self, ConfigError> {
-        let mut layers = Vec::new();
+        let mut sources = Vec::new();
         if let Some(path) = environment.path("BENTOML_CONFIG") {
-            layers.push(services(read_file(&path)?, environment)?);
+            sources.push(read_file(&path)?);
         }
         if let Some(text) = environment.text("BENTOML_CONFIG_OVERRIDES") {
-            layers.push(services(serde_json::from_str(text).map_err(ConfigError::Json)?, environment)?);
+            sources.push(serde_json::from_str(text).map_err(ConfigError::Json)?);
         }
         if let Some(text) = environment.text("BENTOML_CONFIG_OPTIONS") {
-            layers.push(services(parse_options(text)?, environment)?);
+            sources.push(parse_options(text)?);
         }
-        Ok(Self { layers })
+        let mut layers = Self::default();
+        for mut source in sources {
+            expand(&mut source, environment);
+            layers.layers.push(section(&source, "services")?);
+            layers.runners.push(section(&source, "runners")?);
+        }
+        Ok(layers)
     }
 
     /// Merges everything that applies to `service` over `declared`, the decorator's arguments.
@@ -70,6 +82,27 @@ impl Layers {
                 Some(Value::Null) | None => {}
                 Some(other) => {
                     let key = format!("services.{service}");
+                    return Err(ConfigError::NotAMap { key, found: other.to_string() });
+                }
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Merges everything that applies to the runner `name` over `declared`, its own options.
+    pub fn runner(
+        &self,
+        name: &str,
+        declared: &Map<String, Value>,
+    ) -> Result<Map<String, Value>, ConfigError> {
+        let mut merged = declared.clone();
+        for layer in &self.runners {
+            overlay(&mut merged, layer.iter().filter(|(key, _)| RUNNER_SETTINGS.contains(&key.as_str())));
+            match layer.get(name) {
+                Some(Value::Object(own)) => overlay(&mut merged, own.iter()),
+                Some(Value::Null) | None => {}
+                Some(other) => {
+                    let key = format!("runners.{name}");
                     return Err(ConfigError::NotAMap { key, found: other.to_string() });
                 }
             }
@@ -119,25 +152,18 @@ fn parse_options(text: &str) -> Result<Value, ConfigError> {
     Ok(Value::Object(root))
 }
 
-fn services(root: Value, environment: &Environment) -> Result<Map<String, Value>, ConfigError> {
+fn section(root: &Value, name: &str) -> Result<Map<String, Value>, ConfigError> {
     let not_a_map =
         |key: &str, found: &Value| ConfigError::NotAMap { key: key.to_owned(), found: found.to_string() };
-    let mut root = match root {
-        Value::Object(root) => root,
-        Value::Null => Map::new(),
-        other => return Err(not_a_map("the whole configuration", &other)),
+    let section = match root {
+        Value::Object(root) => root.get(name),
+        Value::Null => None,
+        other => return Err(not_a_map("the whole configuration", other)),
     };
-    match root.remove("services") {
-        Some(Value::Object(services)) => {
-            let mut services = Value::Object(services);
-            expand(&mut services, environment);
-            match services {
-                Value::Object(services) => Ok(services),
-                other => Err(not_a_map("services", &other)),
-            }
-        }
+    match section {
+        Some(Value::Object(section)) => Ok(section.clone()),
         Some(Value::Null) | None => Ok(Map::new()),
-        Some(other) => Err(not_a_map("services", &other)),
+        Some(other) => Err(not_a_map(name, other)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The service's configuration: defaults, the decorator's arguments, the configuration file, overrides, flags.
 
 pub mod layers;
+pub mod runner;
 pub mod service;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use thiserror::Error;
 use crate::yaml::ReadError;
 
 pub use layers::Layers;
+pub use runner::RunnerConfig;
 pub use service::{AccessLog, Buckets, Cors, ServiceConfig};
 
 /// A configuration that cannot be used.

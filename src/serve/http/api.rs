@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SERVER, TRANSFER_ENCODING};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, RETRY_AFTER, SERVER, TRANSFER_ENCODING,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
@@ -15,8 +17,9 @@ use super::front::Service;
 use super::reply;
 use crate::serve::error::chain;
 use crate::serve::payload::Payload;
-use crate::serve::worker::message::{Level, MessageError, ResponseHead};
-use crate::serve::worker::pool::{Answered, Call, CallError, Hold, Outcome};
+use crate::serve::worker::call::{Answered, Call, CallError, Caller, Kinship, Outcome};
+use crate::serve::worker::message::{Encoding, Level, MessageError, ResponseHead};
+use crate::serve::worker::pool::Hold;
 use crate::serve::worker::roster::Health;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-bentoml-request-id");
@@ -90,7 +93,7 @@ async fn run(
     let (Answered { worker, outcome }, hold) = service.pool.submit(call).answer().await;
     exchange.worker = worker;
     let mut response = match outcome {
-        Ok(outcome) => respond(outcome, hold),
+        Ok(outcome) => respond(service, worker, outcome, hold),
         Err(error) => failed(service, worker, &error),
     };
     sign(service, exchange, &mut response);
@@ -98,15 +101,41 @@ async fn run(
 }
 
 fn call(
-    service: &Service,
+    service: &Arc<Service>,
     endpoint: usize,
     head: Parts,
     body: Payload,
     exchange: &Exchange,
     deadline: Option<Instant>,
 ) -> Call {
-    let (name, request_id) = (Arc::clone(&service.apis[endpoint]), Arc::clone(&exchange.identity.request));
-    Call { endpoint, name, head, body, deadline, request_id }
+    let mut call = Call {
+        endpoint,
+        name: Arc::clone(&service.apis[endpoint]),
+        caller: Caller::Client(Box::new(head)),
+        body,
+        encoding: None,
+        rows: 1,
+        kinship: if service.batches[endpoint] { Kinship::Unread } else { Kinship::Alone },
+        deadline,
+        request_id: Arc::clone(&exchange.identity.request),
+    };
+    read_array(service, &mut call);
+    call
+}
+
+/// Reads the body of a request that is one array and nothing else; any other stays as it is.
+fn read_array(service: &Service, call: &mut Call) {
+    let Some(input) = &service.arrays[call.endpoint] else { return };
+    let is_json = call.caller.content_type().is_none_or(|declared| {
+        let kind = declared.split(';').next().unwrap_or_default().trim();
+        kind.is_empty() || kind.eq_ignore_ascii_case("application/json")
+    });
+    let Some(bytes) = call.body.as_single().filter(|_| is_json) else { return };
+    let Some((head, elements)) = input.read(bytes) else { return };
+    call.rows = head.rows().unwrap_or(1);
+    call.kinship = Kinship::Rows(head.with_rows(0));
+    call.encoding = Some(Encoding::Array(head));
+    call.body = elements.into();
 }
 
 fn unread(error: &ReadError) -> Response<Body> {
@@ -119,8 +148,13 @@ fn unread(error: &ReadError) -> Response<Body> {
     }
 }
 
-fn respond(outcome: Outcome, hold: Hold) -> Response<Body> {
+fn respond(service: &Service, worker: u32, outcome: Outcome, hold: Hold) -> Response<Body> {
     let (ResponseHead { status, mut headers }, body) = match outcome {
+        Outcome::Value(..) => {
+            let text = "the worker answered an HTTP request with a value for workers";
+            service.log.line(Level::Error, service.component(worker), text);
+            return reply::error(StatusCode::INTERNAL_SERVER_ERROR, reply::HIDDEN);
+        }
         Outcome::Whole(head, body) => (head, Body::whole(body)),
         Outcome::Streamed(head, chunks) => (head, Body::Streamed(Box::new(Streamed::new(chunks, hold)))),
     };
@@ -143,7 +177,12 @@ fn failed(service: &Service, worker: u32, error: &CallError) -> Response<Body> {
         CallError::Unsendable(MessageError::Frame(_)) => {
             reply::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request Header Fields Too Large")
         }
-        CallError::Unsendable(_) | CallError::Head(_) => {
+        CallError::Overloaded { .. } => {
+            let mut response = reply::error(StatusCode::SERVICE_UNAVAILABLE, reply::HIDDEN);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+        }
+        CallError::Unsendable(_) | CallError::Head(_) | CallError::Indivisible { .. } => {
             reply::error(StatusCode::INTERNAL_SERVER_ERROR, reply::HIDDEN)
         }
     }

@@ -15,6 +15,7 @@ use super::identity::Identities;
 use super::metrics::Metrics;
 use super::routes::{Found, Page, Place, Routes};
 use super::{api, cors, health, pages, reply};
+use crate::serve::batch::json_array::ArrayInput;
 use crate::serve::config::ServiceConfig;
 use crate::serve::log::Log;
 use crate::serve::manifest::ServiceManifest;
@@ -41,6 +42,12 @@ pub struct Service {
     pub pool: Arc<Pool>,
     /// How the workers are.
     pub roster: Arc<Roster>,
+    /// How the workers are of what the service calls.
+    pub units: Vec<Arc<Roster>>,
+    /// What each API that the front can read takes: one array.
+    pub arrays: Vec<Option<ArrayInput>>,
+    /// Which APIs merge calls.
+    pub batches: Vec<bool>,
     /// The server's log.
     pub log: Log,
     /// Gives requests their identities.
@@ -70,6 +77,8 @@ pub struct Surroundings {
     pub pool: Arc<Pool>,
     /// How the workers are.
     pub roster: Arc<Roster>,
+    /// How the workers are of what the service calls.
+    pub units: Vec<Arc<Roster>>,
     /// The server's log.
     pub log: Log,
     /// The bento's version.
@@ -79,10 +88,11 @@ pub struct Surroundings {
 impl Service {
     /// Makes a service of its description and configuration.
     pub fn new(manifest: &ServiceManifest, config: ServiceConfig, surroundings: Surroundings) -> Self {
-        let Surroundings { pool, roster, log, version } = surroundings;
+        let Surroundings { pool, roster, units, log, version } = surroundings;
         let routes = Routes::new(manifest);
         let names = (manifest.name.as_str(), version.as_str());
         let apis = manifest.endpoints.len();
+        let endpoints = manifest.endpoints.iter().map(|endpoint| endpoint.batch.as_ref());
         let metrics = config.metrics.as_ref().map(|own| Metrics::new(own, routes.labels(), apis, names));
         let component = |worker: u32| match worker {
             0 => format!("entry_service:{}", manifest.name),
@@ -100,6 +110,9 @@ impl Service {
             index: pages::index(manifest).into(),
             components: (0..=config.workers).map(|worker| component(worker).into()).collect(),
             has_user_metrics: manifest.user_metrics,
+            arrays: endpoints.clone().map(|batch| batch?.array.clone()).collect(),
+            batches: endpoints.map(|batch| batch.is_some()).collect(),
+            units,
             metrics,
             config,
             pool,

@@ -10,6 +10,7 @@ use super::front::Service;
 use super::reply;
 use crate::serve::worker::link::Link;
 use crate::serve::worker::message::{Level, Probe, Probed};
+use crate::serve::worker::roster::Health;
 
 /// How long a hook may take. Probes of orchestrators wait for a second by default; ours must not pile up.
 const HOOK_LIMIT: Duration = Duration::from_secs(5);
@@ -33,6 +34,9 @@ pub async fn live(service: &Arc<Service>) -> Response<Body> {
 
 /// The page `/readyz`: at least one worker takes calls and says that it is ready.
 pub async fn ready(service: &Arc<Service>) -> Response<Body> {
+    if service.units.iter().any(|unit| unit.health() != Health::Ready) {
+        return reply::text(StatusCode::SERVICE_UNAVAILABLE, "Runners are not ready.");
+    }
     let links = service.pool.links();
     if links.is_empty() {
         return not_ready(&service.roster.health().to_string());

@@ -13,14 +13,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
+use super::call::{Answered, Call, CallError, Caller, Outcome};
 use super::frame::{Decoder, Encoded};
 use super::message::{
-    Answer, CallHeader, Failure, FromWorker, HeadError, Level, MessageError, Probe, Probed, ResponseHead,
-    ToWorker, header_text,
+    Answer, BatchHeader, BatchedCall, CallHeader, Encoding, Failure, FromWorker, HeadError, Invoke, Level,
+    MessageError, Probe, Probed, ResponseHead, Results, ToWorker, header_text,
 };
-use super::pool::{Answered, Call, CallError, Outcome, Pending, Slot};
+use super::pool::{Pending, Slot};
 use super::stream::{ChunkSender, Refusal, stream};
+use super::switchboard::Switchboard;
+use crate::serve::batch::array::ArrayHead;
 use crate::serve::manifest::ServiceManifest;
 use crate::serve::payload::Payload;
 
@@ -63,29 +67,47 @@ pub struct Link {
     ids: AtomicU64,
     is_open: AtomicBool,
     table: Mutex<Table>,
+    switchboard: Arc<Switchboard>,
 }
 
 #[derive(Debug)]
 struct Table {
     outgoing: Option<mpsc::UnboundedSender<Encoded>>,
     owed: BTreeMap<u64, Owed>,
+    /// What the worker has asked of other units.
+    asked: BTreeMap<u64, AbortHandle>,
 }
 
 #[derive(Debug)]
 enum Owed {
     Answer(oneshot::Sender<Answered>, Slot),
+    Answers(Vec<Share>, Slot),
     Chunks(ChunkSender, Slot),
     Probed(oneshot::Sender<Probed>),
     Measured(oneshot::Sender<Bytes>),
 }
 
+/// A call's share of a batch.
+#[derive(Debug)]
+struct Share {
+    answer: oneshot::Sender<Answered>,
+    rows: u64,
+    is_client: bool,
+}
+
 impl Link {
-    /// Begins to read and write; events of the worker arrive at the receiver, `Closed` last.
-    pub fn open(worker: u32, socket: UnixStream) -> (Arc<Self>, mpsc::UnboundedReceiver<Event>) {
+    /// Begins to read and write; events of the worker arrive at the receiver, `Closed` last. What the worker asks of
+    /// others goes through the switchboard.
+    pub fn open(
+        worker: u32,
+        socket: UnixStream,
+        switchboard: Arc<Switchboard>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Event>) {
         let (outgoing, queued) = mpsc::unbounded_channel();
         let (events, received) = mpsc::unbounded_channel();
-        let table = Mutex::new(Table { outgoing: Some(outgoing), owed: BTreeMap::new() });
-        let link = Arc::new(Self { worker, ids: AtomicU64::new(1), is_open: AtomicBool::new(true), table });
+        let table = Table { outgoing: Some(outgoing), owed: BTreeMap::new(), asked: BTreeMap::new() };
+        let (ids, is_open) = (AtomicU64::new(1), AtomicBool::new(true));
+        let link = Arc::new(Self { worker, ids, is_open, table: Mutex::new(table), switchboard });
         let (read, write) = socket.into_split();
         tokio::spawn(write_frames(write, queued));
         let reader = Arc::clone(&link);
@@ -113,34 +135,52 @@ impl Link {
         self.is_open.load(Ordering::Acquire)
     }
 
-    /// Sends a call; its slot is free again when the worker has answered. A closed link gives the call back.
-    pub fn call(&self, id: u64, pending: Pending, slot: Slot) -> Result<(), Box<Pending>> {
+    /// Sends a call, or several of one API as a batch; their slot is free again when the worker has answered. A closed
+    /// link gives the calls back.
+    pub fn call(&self, id: u64, mut calls: Vec<Pending>, slot: Slot) -> Result<(), Vec<Pending>> {
         let mut table = self.lock();
-        let Some(outgoing) = &table.outgoing else { return Err(Box::new(pending)) };
-        let Pending { call, answer, .. } = pending;
-        if answer.is_closed() {
+        let Some(outgoing) = &table.outgoing else { return Err(calls) };
+        calls.retain(|pending| !pending.answer.is_closed());
+        let is_batch = calls.len() > 1 || calls.first().is_some_and(|first| first.call.is_client_array());
+        let (calls, answers): (Vec<Call>, Vec<_>) =
+            calls.into_iter().map(|Pending { call, answer, .. }| (call, answer)).unzip();
+        let shares: Vec<Share> = calls
+            .iter()
+            .zip(answers)
+            .map(|(call, answer)| Share { answer, rows: call.rows, is_client: call.caller.is_client() })
+            .collect();
+        if shares.is_empty() {
             drop(table);
             return Ok(());
         }
+        let sent = if is_batch { encode_batch(id, calls) } else { encode_call(id, calls) };
         let lost = |_| CallError::WorkerLost { worker: self.worker };
-        let sent = encode_call(id, call).map_err(CallError::Unsendable);
-        let sent = sent.and_then(|frame| outgoing.send(frame).map_err(lost));
+        let sent = sent.map_err(CallError::Unsendable).and_then(|frame| outgoing.send(frame).map_err(lost));
         let Err(error) = sent else {
-            table.owed.insert(id, Owed::Answer(answer, slot));
+            let owed = match <[Share; 1]>::try_from(shares) {
+                Ok([Share { answer, .. }]) if !is_batch => Owed::Answer(answer, slot),
+                Ok([share]) => Owed::Answers(vec![share], slot),
+                Err(shares) => Owed::Answers(shares, slot),
+            };
+            table.owed.insert(id, owed);
             return Ok(());
         };
         drop(table);
         drop(slot);
-        // A client that is gone needs no answer.
-        let _ = answer.send(Answered { worker: self.worker, outcome: Err(error) });
+        self.fail(shares, error);
         Ok(())
+    }
+
+    /// Sends a message, if the worker is still there.
+    pub fn send(&self, message: &ToWorker<'_>, body: Payload) {
+        self.lock().send(message, body);
     }
 
     /// Tells the worker that no one waits for a call's answer.
     pub fn cancel(&self, id: u64) {
         let table = self.lock();
         if table.owed.contains_key(&id) {
-            table.send(&ToWorker::Cancel { id });
+            table.send(&ToWorker::Cancel { id }, Payload::default());
         }
     }
 
@@ -164,7 +204,7 @@ impl Link {
 
     /// Tells the worker to finish what it has begun and to exit.
     pub fn drain(&self) {
-        self.lock().send(&ToWorker::Drain);
+        self.send(&ToWorker::Drain, Payload::default());
     }
 
     /// Gives the worker up: everything it owes is lost, and it reads end-of-file.
@@ -173,13 +213,30 @@ impl Link {
         let mut table = self.lock();
         table.outgoing = None;
         let owed = std::mem::take(&mut table.owed);
+        let asked = std::mem::take(&mut table.asked);
         drop(table);
+        for task in asked.into_values() {
+            task.abort();
+        }
         for owed in owed.into_values() {
-            if let Owed::Answer(answer, slot) = owed {
-                drop(slot);
-                let outcome = Err(CallError::WorkerLost { worker: self.worker });
-                let _ = answer.send(Answered { worker: self.worker, outcome });
-            }
+            let (shares, slot) = match owed {
+                Owed::Answer(answer, slot) => (vec![Share { answer, rows: 1, is_client: true }], slot),
+                Owed::Answers(shares, slot) => (shares, slot),
+                Owed::Chunks(..) | Owed::Probed(_) | Owed::Measured(_) => continue,
+            };
+            drop(slot);
+            self.fail(shares, CallError::WorkerLost { worker: self.worker });
+        }
+    }
+
+    /// Answers the calls of a batch that has no answer: the first with the error itself.
+    fn fail(&self, shares: Vec<Share>, error: CallError) {
+        let mut error = Some(error);
+        let calls = shares.len();
+        for Share { answer, .. } in shares {
+            let error = error.take().unwrap_or(CallError::Indivisible { calls });
+            // A client that is gone needs no answer.
+            let _ = answer.send(Answered { worker: self.worker, outcome: Err(error) });
         }
     }
 
@@ -194,7 +251,7 @@ impl Link {
     }
 
     async fn read_frames(
-        &self,
+        self: &Arc<Self>,
         mut read: OwnedReadHalf,
         events: &mpsc::UnboundedSender<Event>,
     ) -> Result<(), LinkError> {
@@ -216,9 +273,21 @@ impl Link {
         }
     }
 
-    async fn receive(&self, message: FromWorker) -> Option<Event> {
+    async fn receive(self: &Arc<Self>, message: FromWorker) -> Option<Event> {
         match message {
             FromWorker::Reply(id, answer) => self.reply(id, answer),
+            FromWorker::Results(id, results) => self.results(id, results),
+            FromWorker::Invoke(invoke, body) => {
+                self.invoke(*invoke, body);
+                None
+            }
+            FromWorker::Withdraw(id) => {
+                // An answer that has been sent cannot be withdrawn.
+                if let Some(task) = self.lock().asked.remove(&id) {
+                    task.abort();
+                }
+                None
+            }
             FromWorker::Stream(id, head) => self.begin_stream(id, head),
             FromWorker::Chunk(id, chunk) => self.chunk(id, chunk).await,
             FromWorker::End(id, error) => match self.take(id) {
@@ -246,11 +315,43 @@ impl Link {
 
     fn reply(&self, id: u64, answer: Answer) -> Option<Event> {
         let Some(Owed::Answer(waiting, slot)) = self.take(id) else { return Some(unasked("reply", id)) };
-        let outcome = answer.head.map(|head| Outcome::Whole(head, answer.body)).map_err(CallError::from);
+        slot.learn();
         // The answer goes first: the client has waited longer than the next call.
-        let _ = waiting.send(Answered { worker: self.worker, outcome });
+        let _ = waiting.send(Answered { worker: self.worker, outcome: outcome(answer) });
         drop(slot);
         None
+    }
+
+    fn results(&self, id: u64, results: Results) -> Option<Event> {
+        let Some(Owed::Answers(shares, slot)) = self.take(id) else { return Some(unasked("results", id)) };
+        slot.learn();
+        let outcomes = match results {
+            Results::Each(answers) => {
+                (answers.len() == shares.len()).then(|| answers.into_iter().map(outcome).collect())
+            }
+            Results::Merged(head, elements) => divide(&head, &elements, &shares),
+        };
+        let calls = shares.len();
+        let outcomes: Vec<Result<Outcome, CallError>> =
+            outcomes.unwrap_or_else(|| (0..calls).map(|_| Err(CallError::Indivisible { calls })).collect());
+        for (share, outcome) in shares.into_iter().zip(outcomes) {
+            let _ = share.answer.send(Answered { worker: self.worker, outcome });
+        }
+        drop(slot);
+        None
+    }
+
+    /// Begins a call of another unit.
+    fn invoke(self: &Arc<Self>, invoke: Invoke, body: Bytes) {
+        let id = invoke.id;
+        let (link, switchboard) = (Arc::clone(self), Arc::clone(&self.switchboard));
+        // The table is locked until the task stands in it: it takes itself out at its end.
+        let mut table = self.lock();
+        let task = tokio::spawn(async move {
+            switchboard.invoke(Arc::clone(&link), invoke, body).await;
+            link.lock().asked.remove(&id);
+        });
+        table.asked.insert(id, task.abort_handle());
     }
 
     fn begin_stream(&self, id: u64, head: Result<ResponseHead, HeadError>) -> Option<Event> {
@@ -261,7 +362,7 @@ impl Link {
         let (sender, chunks) = stream();
         table.owed.insert(id, Owed::Chunks(sender, slot));
         if head.is_err() {
-            table.send(&ToWorker::Cancel { id });
+            table.send(&ToWorker::Cancel { id }, Payload::default());
         }
         drop(table);
         let outcome = head.map(|head| Outcome::Streamed(head, chunks)).map_err(CallError::from);
@@ -296,8 +397,8 @@ impl Link {
 }
 
 impl Table {
-    fn send(&self, message: &ToWorker<'_>) {
-        if let (Some(outgoing), Ok(frame)) = (&self.outgoing, message.encode(Payload::default())) {
+    fn send(&self, message: &ToWorker<'_>, body: Payload) {
+        if let (Some(outgoing), Ok(frame)) = (&self.outgoing, message.encode(body)) {
             // A socket that is gone is reported by its reader.
             let _ = outgoing.send(frame);
         }
@@ -308,22 +409,85 @@ fn unasked(what: &str, id: u64) -> Event {
     Event::Log(Level::Warning, format!("the worker sent `{what}` for {id}, which it does not owe"))
 }
 
-fn encode_call(id: u64, call: Call) -> Result<Encoded, MessageError> {
-    let Call { name, head, body, deadline, request_id, .. } = call;
+/// Takes a worker's answer for what it is.
+fn outcome(answer: Answer) -> Result<Outcome, CallError> {
+    let Answer { head, body, encoding } = answer;
+    match encoding {
+        Some(encoding) => Ok(Outcome::Value(encoding, body)),
+        None => head.map(|head| Outcome::Whole(head, body)).map_err(CallError::from),
+    }
+}
+
+/// Gives every call its rows of an array; `None` when the rows are not the whole of it.
+fn divide(head: &ArrayHead, elements: &Bytes, shares: &[Share]) -> Option<Vec<Result<Outcome, CallError>>> {
+    let rows: Vec<u64> = shares.iter().map(|share| share.rows).collect();
+    let parts = head.split(elements, &rows)?;
+    let outcomes = shares.iter().zip(parts).map(|(share, part)| {
+        let head = head.with_rows(share.rows);
+        if !share.is_client {
+            return Ok(Outcome::Value(Encoding::Array(head), part));
+        }
+        let json = head.to_json(&part).ok_or(CallError::Indivisible { calls: shares.len() })?;
+        Ok(Outcome::Whole(ResponseHead::json(), json.into()))
+    });
+    Some(outcomes.collect())
+}
+
+/// Writes one call; there is exactly one.
+fn encode_call(id: u64, calls: Vec<Call>) -> Result<Encoded, MessageError> {
+    let Some(Call { name, caller, body, encoding, deadline, request_id, .. }) = calls.into_iter().next()
+    else {
+        return Err(MessageError::NoCall);
+    };
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_millis());
-    let headers =
-        head.headers.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), header_text(value))).collect();
-    let header = CallHeader {
+    let mut header = CallHeader {
         id,
         endpoint: Cow::Borrowed(&name),
-        method: Cow::Borrowed(head.method.as_str()),
-        path: Cow::Borrowed(head.uri.path()),
-        query: Cow::Borrowed(head.uri.query().unwrap_or_default()),
-        headers,
+        method: Cow::Borrowed("POST"),
+        path: Cow::Borrowed(""),
+        query: Cow::Borrowed(""),
+        headers: Vec::new(),
         timeout_ms: left.map(|left| u64::try_from(left).unwrap_or(u64::MAX)),
         request_id: Cow::Borrowed(&request_id),
+        encoding,
     };
+    if let Caller::Client(head) = &caller {
+        header.method = Cow::Borrowed(head.method.as_str());
+        header.path = Cow::Borrowed(head.uri.path());
+        header.query = Cow::Borrowed(head.uri.query().unwrap_or_default());
+        let pairs =
+            head.headers.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), header_text(value)));
+        header.headers = pairs.collect();
+    }
     ToWorker::Call(header).encode(body)
+}
+
+/// Writes several calls of one API; arrays that are kin become one.
+fn encode_batch(id: u64, calls: Vec<Call>) -> Result<Encoded, MessageError> {
+    let rows = calls.iter().map(|call| call.rows).sum();
+    let array = match calls.first() {
+        Some(Call { encoding: Some(Encoding::Array(head)), .. }) => Some(head.with_rows(rows)),
+        _ => None,
+    };
+    let name = calls.first().map_or_else(|| Arc::from(""), |call| Arc::clone(&call.name));
+    let mut body = Payload::default();
+    let (calls, bodies): (Vec<_>, Vec<_>) = calls
+        .into_iter()
+        .map(|Call { caller, body, encoding, rows, request_id, .. }| {
+            ((caller, encoding, rows, request_id), body)
+        })
+        .unzip();
+    let mut batched = Vec::with_capacity(calls.len());
+    for ((caller, encoding, rows, request_id), part) in calls.iter().zip(bodies) {
+        let content_type = caller.content_type();
+        let encoding = if array.is_some() { None } else { encoding.clone() };
+        let (request_id, length) = (Cow::Borrowed(request_id.as_ref()), part.length());
+        batched.push(BatchedCall { request_id, length, rows: *rows, content_type, encoding });
+        for piece in part.into_parts() {
+            body.push(piece);
+        }
+    }
+    ToWorker::Batch(BatchHeader { id, endpoint: Cow::Borrowed(&name), calls: batched, array }).encode(body)
 }
 
 async fn write_frames(mut write: OwnedWriteHalf, mut queued: mpsc::UnboundedReceiver<Encoded>) {

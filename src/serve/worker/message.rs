@@ -4,16 +4,17 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::frame::{Encoded, Frame, FrameError};
+use crate::serve::batch::array::ArrayHead;
 use crate::serve::manifest::{ManifestError, ServiceManifest};
 use crate::serve::payload::Payload;
 
 /// The version of the protocol this front speaks.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// A message that cannot be read or written.
 #[derive(Debug, Error)]
@@ -41,6 +42,12 @@ pub enum MessageError {
         /// The worker's version.
         found: u32,
     },
+    /// There is no call to send.
+    #[error("there is no call to send")]
+    NoCall,
+    /// The answers to a batch are not the whole body.
+    #[error("the lengths of a batch's answers are not that of the body")]
+    Lengths,
     /// The service's description cannot be served.
     #[error("cannot serve what the worker describes")]
     Manifest(#[from] ManifestError),
@@ -53,6 +60,30 @@ pub enum MessageError {
 pub enum ToWorker<'a> {
     /// Run one API call.
     Call(#[serde(borrow)] CallHeader<'a>),
+    /// Run one API for several calls at once.
+    Batch(#[serde(borrow)] BatchHeader<'a>),
+    /// The answer to an `invoke`; a value where it has an encoding, otherwise as an HTTP client would get it.
+    Outcome {
+        /// The invocation.
+        id: u64,
+        /// The status; from 400 on the body tells why.
+        status: u16,
+        /// How the value in the body is written.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        encoding: Option<Encoding>,
+    },
+    /// A piece of the answer to an `invoke`.
+    Item {
+        /// The invocation.
+        id: u64,
+    },
+    /// The end of an answer in pieces.
+    Done {
+        /// The invocation.
+        id: u64,
+        /// Why it ended too early.
+        error: Option<Cow<'a, str>>,
+    },
     /// The client is gone or the deadline has passed.
     Cancel {
         /// The call.
@@ -94,6 +125,82 @@ pub struct CallHeader<'a> {
     pub timeout_ms: Option<u64>,
     /// The request's identity in logs and in the answer.
     pub request_id: Cow<'a, str>,
+    /// How the arguments in the body are written; none for the body of an HTTP request.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub encoding: Option<Encoding>,
+}
+
+/// The header of a `batch`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(Deserialize))]
+pub struct BatchHeader<'a> {
+    /// Unique among the calls in flight on one worker.
+    pub id: u64,
+    /// The API's name.
+    pub endpoint: Cow<'a, str>,
+    /// The calls, in the order in which their bodies follow one another.
+    #[serde(borrow)]
+    pub calls: Vec<BatchedCall<'a>>,
+    /// The one array that all bodies together are; none when each is for itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub array: Option<ArrayHead>,
+}
+
+/// One call of a batch.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(Deserialize))]
+pub struct BatchedCall<'a> {
+    /// The request's identity.
+    pub request_id: Cow<'a, str>,
+    /// Bytes of its body.
+    pub length: u64,
+    /// Rows of the array, where there is one.
+    pub rows: u64,
+    /// The content type of an HTTP request, with its parameters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub content_type: Option<Cow<'a, str>>,
+    /// How the arguments in the body are written; none for the body of an HTTP request.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub encoding: Option<Encoding>,
+}
+
+/// How Python values are written between workers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Encoding {
+    /// The elements of one array.
+    Array(ArrayHead),
+    /// A pickle of protocol 5, and the buffers that it does not have inside.
+    Pickle {
+        /// Bytes of each part, the pickle first.
+        lengths: Vec<u64>,
+    },
+}
+
+/// The header of an `invoke`: a call from one worker to another.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub struct Invoke {
+    /// Chosen by the worker, unique among its invocations in flight.
+    pub id: u64,
+    /// The unit that is called.
+    pub unit: String,
+    /// The method's name.
+    pub endpoint: String,
+    /// How the arguments are written.
+    pub encoding: Encoding,
+    /// How many rows of a batch the call is.
+    #[serde(default = "one")]
+    pub rows: u64,
+    /// What the calls have in common that it may be merged with; none when it must run alone.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// The identity of the request on whose behalf it is made.
+    #[serde(default)]
+    pub request_id: String,
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// A health hook of a service.
@@ -125,6 +232,12 @@ pub enum FromWorker {
     Failed(Failure),
     /// The whole answer to a call.
     Reply(u64, Answer),
+    /// The answers to a batch.
+    Results(u64, Results),
+    /// A call of another unit.
+    Invoke(Box<Invoke>, Bytes),
+    /// Nobody waits for the answer to an `invoke` any more.
+    Withdraw(u64),
     /// The beginning of a streamed answer.
     Stream(u64, Result<ResponseHead, HeadError>),
     /// A piece of a streamed answer.
@@ -146,6 +259,17 @@ pub struct Answer {
     pub head: Result<ResponseHead, HeadError>,
     /// The body.
     pub body: Bytes,
+    /// How the value in the body is written; none for the body of an HTTP answer.
+    pub encoding: Option<Encoding>,
+}
+
+/// The answers to a batch.
+#[derive(Debug)]
+pub enum Results {
+    /// One array, of which every call has its rows.
+    Merged(ArrayHead, Bytes),
+    /// One for each call.
+    Each(Vec<Answer>),
 }
 
 /// Status and headers of an answer.
@@ -155,6 +279,14 @@ pub struct ResponseHead {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
+}
+
+impl ResponseHead {
+    /// The head of a good answer in JSON.
+    pub fn json() -> Self {
+        let json = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Self { status: StatusCode::OK, headers: HeaderMap::from_iter([json]) }
+    }
 }
 
 /// A status or header that HTTP cannot carry.
@@ -221,8 +353,15 @@ impl FromWorker {
         Ok(match kind.as_ref() {
             "reply" => {
                 let wire: WireHead<'_> = serde_json::from_slice(header)?;
-                Self::Reply(wire.id, Answer { head: wire.into_head(), body: frame.body })
+                let encoding = wire.encoding.clone();
+                Self::Reply(wire.id, Answer { head: wire.into_head(), body: frame.body, encoding })
             }
+            "results" => {
+                let wire: WireResults<'_> = serde_json::from_slice(header)?;
+                Self::Results(wire.id, wire.into_results(&frame.body)?)
+            }
+            "invoke" => Self::Invoke(serde_json::from_slice(header)?, frame.body),
+            "withdraw" => Self::Withdraw(serde_json::from_slice::<Id>(header)?.id),
             "chunk" => Self::Chunk(serde_json::from_slice::<Id>(header)?.id, frame.body),
             "stream" => {
                 let wire: WireHead<'_> = serde_json::from_slice(header)?;
@@ -285,6 +424,27 @@ struct WireHead<'a> {
     status: u16,
     #[serde(borrow)]
     headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    #[serde(default)]
+    encoding: Option<Encoding>,
+}
+
+#[derive(Deserialize)]
+struct WireResults<'a> {
+    id: u64,
+    #[serde(default)]
+    array: Option<ArrayHead>,
+    #[serde(borrow, default)]
+    answers: Vec<WireAnswer<'a>>,
+}
+
+#[derive(Deserialize)]
+struct WireAnswer<'a> {
+    status: u16,
+    #[serde(borrow, default)]
+    headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    length: u64,
+    #[serde(default)]
+    encoding: Option<Encoding>,
 }
 
 #[derive(Deserialize)]
@@ -302,18 +462,39 @@ struct WireLog {
 
 impl WireHead<'_> {
     fn into_head(self) -> Result<ResponseHead, HeadError> {
-        let status = StatusCode::from_u16(self.status)
-            .ok()
-            .filter(|status| !status.is_informational())
-            .ok_or(HeadError::Status { status: self.status })?;
-        let mut headers = HeaderMap::with_capacity(self.headers.len() + 2);
-        for (name, value) in &self.headers {
-            let header = || HeadError::Header { name: name.clone().into_owned() };
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| header())?;
-            headers.append(name, latin1(value).ok_or_else(header)?);
-        }
-        Ok(ResponseHead { status, headers })
+        response_head(self.status, &self.headers)
     }
+}
+
+impl WireResults<'_> {
+    /// Cuts the body into the answers; their lengths must be the whole of it.
+    fn into_results(self, body: &Bytes) -> Result<Results, MessageError> {
+        if let Some(array) = self.array {
+            return Ok(Results::Merged(array, body.clone()));
+        }
+        let mut rest = body.clone();
+        let mut answers = Vec::with_capacity(self.answers.len());
+        for WireAnswer { status, headers, length, encoding } in self.answers {
+            let length = usize::try_from(length).ok().filter(|length| *length <= rest.len());
+            let body = rest.split_to(length.ok_or(MessageError::Lengths)?);
+            answers.push(Answer { head: response_head(status, &headers), body, encoding });
+        }
+        if rest.is_empty() { Ok(Results::Each(answers)) } else { Err(MessageError::Lengths) }
+    }
+}
+
+fn response_head(status: u16, pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<ResponseHead, HeadError> {
+    let status = StatusCode::from_u16(status)
+        .ok()
+        .filter(|status| !status.is_informational())
+        .ok_or(HeadError::Status { status })?;
+    let mut headers = HeaderMap::with_capacity(pairs.len() + 2);
+    for (name, value) in pairs {
+        let header = || HeadError::Header { name: name.clone().into_owned() };
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| header())?;
+        headers.append(name, latin1(value).ok_or_else(header)?);
+    }
+    Ok(ResponseHead { status, headers })
 }
 
 fn latin1(value: &str) -> Option<HeaderValue> {
@@ -354,8 +535,8 @@ mod tests {
         }
         let unknown = decode(r#"{"type":"hello"}"#).unwrap_err();
         assert_eq!(unknown.to_string(), "the message type `hello` is unknown");
-        let other = decode(r#"{"type":"describe","protocol":2,"service":{}}"#).unwrap_err();
-        assert!(matches!(other, MessageError::Protocol { found: 2 }));
+        let other = decode(r#"{"type":"describe","protocol":1,"service":{}}"#).unwrap_err();
+        assert!(matches!(other, MessageError::Protocol { found: 1 }));
     }
 
     /// Unknown members of a header MUST be ignored.

@@ -1,76 +1,25 @@
-//! Who gets which call: a free slot of the least busy worker takes the call that has waited longest.
+//! Who gets which call: a free slot of the least busy worker takes the call that has waited longest, and with it those
+//! that it may be merged with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
-use hyper::http::request::Parts;
-use thiserror::Error;
 use tokio::sync::oneshot;
 
+use super::batches::{Batches, Reason};
+use super::call::{Answered, Call, CallError, Outcome};
 use super::link::Link;
-use super::message::ResponseHead;
 use super::queue::Queues;
-use super::stream::Chunks;
-use crate::serve::payload::Payload;
-
-/// A call of an API, ready to be sent.
-#[derive(Debug)]
-pub struct Call {
-    /// The API's place in the manifest.
-    pub endpoint: usize,
-    /// The API's name.
-    pub name: Arc<str>,
-    /// The request without its body.
-    pub head: Parts,
-    /// The request's body.
-    pub body: Payload,
-    /// When the client is told that it took too long.
-    pub deadline: Option<Instant>,
-    /// The request's identity, 16 hexadecimal digits.
-    pub request_id: Arc<str>,
-}
-
-/// How a call was answered, and by which worker.
-#[derive(Debug)]
-pub struct Answered {
-    /// The worker's number, from 1.
-    pub worker: u32,
-    /// The answer.
-    pub outcome: Result<Outcome, CallError>,
-}
-
-/// A worker's answer.
-#[derive(Debug)]
-pub enum Outcome {
-    /// All of it.
-    Whole(ResponseHead, Bytes),
-    /// The beginning; the body follows.
-    Streamed(ResponseHead, Chunks),
-}
-
-/// A call without an answer that can be sent on.
-#[derive(Debug, Error)]
-pub enum CallError {
-    /// The worker died, or its socket closed.
-    #[error("worker {worker} died during the call")]
-    WorkerLost {
-        /// The worker's number.
-        worker: u32,
-    },
-    /// The request does not fit into a message.
-    #[error("cannot send the request to a worker")]
-    Unsendable(#[source] super::message::MessageError),
-    /// The answer's status or headers are not HTTP.
-    #[error("cannot use the answer of the API")]
-    Head(#[from] super::message::HeadError),
-}
+use crate::serve::batch::estimate::Estimate;
+use crate::serve::batch::policy::{Decision, Limits, Waiting, decide};
 
 /// All workers that take calls, and the calls that wait for them.
 #[derive(Debug)]
 pub struct Pool {
     state: Mutex<State>,
+    /// What became of the batches of each API that has any.
+    pub batches: Vec<Option<Batches>>,
 }
 
 #[derive(Debug)]
@@ -78,6 +27,8 @@ struct State {
     seats: BTreeMap<u32, Seat>,
     slots: u32,
     queues: Queues<Pending>,
+    limits: Vec<Option<Limits>>,
+    estimates: Vec<Estimate>,
     incarnations: u64,
 }
 
@@ -85,6 +36,8 @@ struct State {
 struct Seat {
     link: Arc<Link>,
     busy: u32,
+    /// Endpoints of which a batch is being computed: the next one grows meanwhile.
+    batching: BTreeSet<usize>,
     incarnation: u64,
 }
 
@@ -95,6 +48,7 @@ pub struct Pending {
     pub call: Call,
     /// Where its answer goes; closed when nobody waits for it.
     pub answer: oneshot::Sender<Answered>,
+    arrived: Instant,
     placement: Arc<Mutex<Option<Placement>>>,
 }
 
@@ -105,14 +59,13 @@ struct Placement {
 }
 
 struct Assignment {
-    number: u64,
-    pending: Pending,
+    calls: Vec<(u64, Pending)>,
     link: Arc<Link>,
     id: u64,
     slot: Slot,
 }
 
-/// The capacity for one call on one worker; dropping it gives it to the next call.
+/// The capacity for one call or batch on one worker; dropping it gives it to the next.
 ///
 /// It is held until the worker has answered, not until the client has its answer: a handler that runs on after
 /// its deadline still has its slot.
@@ -121,6 +74,15 @@ pub struct Slot {
     pool: Arc<Pool>,
     worker: u32,
     incarnation: u64,
+    batch: Option<Load>,
+}
+
+/// What a slot computes of an API whose calls may be merged.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    endpoint: usize,
+    rows: u64,
+    begun: Instant,
 }
 
 /// A submitted call; dropping it before its answer cancels the call.
@@ -141,10 +103,20 @@ pub struct Hold {
 }
 
 impl Pool {
-    /// Makes a pool without workers for `endpoints` APIs, each worker taking `slots` calls at a time.
-    pub fn new(endpoints: usize, slots: u32) -> Arc<Self> {
-        let state = State { seats: BTreeMap::new(), slots, queues: Queues::new(endpoints), incarnations: 0 };
-        Arc::new(Self { state: Mutex::new(state) })
+    /// Makes a pool without workers for APIs with these limits of their batches, each worker taking `slots` calls at a
+    /// time.
+    pub fn new(limits: Vec<Option<Limits>>, slots: u32) -> Arc<Self> {
+        let batches =
+            limits.iter().map(|limits| limits.map(|limits| Batches::new(limits.max_rows))).collect();
+        let state = State {
+            seats: BTreeMap::new(),
+            slots,
+            queues: Queues::new(limits.len()),
+            estimates: vec![Estimate::default(); limits.len()],
+            limits,
+            incarnations: 0,
+        };
+        Arc::new(Self { state: Mutex::new(state), batches })
     }
 
     /// Adds a worker; calls are sent to it from now on.
@@ -152,7 +124,7 @@ impl Pool {
         let mut state = self.lock();
         state.incarnations += 1;
         let incarnation = state.incarnations;
-        state.seats.insert(worker, Seat { link, busy: 0, incarnation });
+        state.seats.insert(worker, Seat { link, busy: 0, batching: BTreeSet::new(), incarnation });
         drop(state);
         self.dispatch();
     }
@@ -167,7 +139,8 @@ impl Pool {
         let (sender, answer) = oneshot::channel();
         let placement = Arc::new(Mutex::new(None));
         let endpoint = call.endpoint;
-        let pending = Pending { call, answer: sender, placement: Arc::clone(&placement) };
+        let pending =
+            Pending { call, answer: sender, arrived: Instant::now(), placement: Arc::clone(&placement) };
         let number = self.lock().queues.push(endpoint, pending);
         self.dispatch();
         let pool = Arc::clone(self);
@@ -191,35 +164,120 @@ impl Pool {
     }
 
     fn dispatch(self: &Arc<Self>) {
-        while let Some(Assignment { number, pending, link, id, slot }) = self.assign() {
-            if let Err(pending) = link.call(id, pending, slot) {
-                place(&pending.placement, None);
-                self.lock().queues.restore(pending.call.endpoint, number, *pending);
+        while let Some(Assignment { calls, link, id, slot }) = self.assign() {
+            let numbers: Vec<u64> = calls.iter().map(|(number, _)| *number).collect();
+            let calls = calls.into_iter().map(|(_, pending)| pending).collect();
+            if let Err(calls) = link.call(id, calls, slot) {
+                let mut state = self.lock();
+                for (number, pending) in numbers.into_iter().zip(calls) {
+                    place(&pending.placement, None);
+                    state.queues.restore(pending.call.endpoint, number, pending);
+                }
             }
         }
     }
 
     fn assign(self: &Arc<Self>) -> Option<Assignment> {
         let mut state = self.lock();
-        let slots = state.slots;
-        if state.queues.waiting() == 0 {
-            return None;
+        loop {
+            if state.queues.waiting() == 0 {
+                return None;
+            }
+            let (endpoint, worker) = state.next()?;
+            let calls = match state.limits[endpoint] {
+                None => vec![state.queues.pop(endpoint)?],
+                Some(limits) => match self.gather(&mut state, endpoint, limits) {
+                    Some(calls) => calls,
+                    None => continue,
+                },
+            };
+            let is_batchable = state.limits[endpoint].is_some();
+            let rows = calls.iter().map(|(_, pending)| pending.call.rows).sum();
+            let seat = state.seats.get_mut(&worker)?;
+            seat.busy += 1;
+            let batch = is_batchable.then(|| Load { endpoint, rows, begun: Instant::now() });
+            if is_batchable {
+                seat.batching.insert(endpoint);
+            }
+            let link = Arc::clone(&seat.link);
+            let slot = Slot { pool: Arc::clone(self), worker, incarnation: seat.incarnation, batch };
+            let id = link.next_id();
+            // One call of several is not stopped: the others go on.
+            if let [(_, alone)] = calls.as_slice() {
+                place(&alone.placement, Some(Placement { link: Arc::clone(&link), id }));
+            }
+            return Some(Assignment { calls, link, id, slot });
         }
-        let free = state.seats.iter().filter(|(_, seat)| seat.busy < slots && seat.link.is_open());
-        let worker = free.min_by_key(|(_, seat)| seat.busy).map(|(worker, _)| *worker)?;
-        let (number, pending) = state.queues.pop_oldest()?;
-        let seat = state.seats.get_mut(&worker)?;
-        seat.busy += 1;
-        let link = Arc::clone(&seat.link);
-        let slot = Slot { pool: Arc::clone(self), worker, incarnation: seat.incarnation };
-        let id = link.next_id();
-        place(&pending.placement, Some(Placement { link: Arc::clone(&link), id }));
-        Some(Assignment { number, pending, link, id, slot })
+    }
+
+    /// Takes the calls of the next batch out of the queue; `None` when the first was given up instead.
+    fn gather(&self, state: &mut State, endpoint: usize, limits: Limits) -> Option<Vec<(u64, Pending)>> {
+        let now = Instant::now();
+        let first = state.queues.calls(endpoint).next().map(|(_, pending)| &pending.call.kinship)?;
+        let mut rows = 0;
+        let kin = state.queues.calls(endpoint).filter(|(_, pending)| {
+            std::ptr::eq(&raw const pending.call.kinship, first) || pending.call.kinship.is_kin(first)
+        });
+        let (numbers, waiting): (Vec<u64>, Vec<Waiting>) = kin
+            .map(|(number, pending)| {
+                let waited = now.saturating_duration_since(pending.arrived);
+                (number, Waiting { rows: pending.call.rows, waited })
+            })
+            // One more than fits: the policy sees that there is more.
+            .take_while(|(_, call)| {
+                let has_room = rows <= limits.max_rows;
+                rows += call.rows;
+                has_room
+            })
+            .unzip();
+        let batches = self.batches[endpoint].as_ref();
+        match decide(&waiting, limits, &state.estimates[endpoint]) {
+            Decision::Shed => {
+                let (_, pending) = state.queues.pop(endpoint)?;
+                let outcome = Err(CallError::Overloaded { api: Arc::clone(&pending.call.name) });
+                let _ = pending.answer.send(Answered { worker: 0, outcome });
+                if let Some(batches) = batches {
+                    batches.shed();
+                }
+                None
+            }
+            Decision::Dispatch(count) => {
+                if let Some(batches) = batches {
+                    let rows = waiting[..count].iter().map(|call| call.rows).sum();
+                    let reason = if count < waiting.len() { Reason::Full } else { Reason::Idle };
+                    batches.dispatched(rows, waiting[0].waited, reason);
+                }
+                let take = |number: &u64| Some((*number, state.queues.withdraw(endpoint, *number)?));
+                numbers[..count].iter().map(take).collect()
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while the lock is held; a poisoned state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Finds the call that has waited longest of those that a worker is free for.
+    fn next(&self) -> Option<(usize, u32)> {
+        self.queues.by_age().into_iter().find_map(|endpoint| {
+            let is_free = |seat: &Seat| {
+                seat.busy < self.slots && seat.link.is_open() && !seat.batching.contains(&endpoint)
+            };
+            let free = self.seats.iter().filter(|(_, seat)| is_free(seat));
+            Some((endpoint, *free.min_by_key(|(_, seat)| seat.busy)?.0))
+        })
+    }
+}
+
+impl Slot {
+    /// Takes note of how long the calls took that were answered just now.
+    pub fn learn(&self) {
+        if let Some(Load { endpoint, rows, begun }) = self.batch {
+            self.pool.lock().estimates[endpoint].learn(rows, begun.elapsed());
+        }
     }
 }
 
@@ -230,6 +288,9 @@ impl Drop for Slot {
             && seat.incarnation == self.incarnation
         {
             seat.busy -= 1;
+            if let Some(Load { endpoint, .. }) = &self.batch {
+                seat.batching.remove(endpoint);
+            }
         }
         drop(state);
         self.pool.dispatch();

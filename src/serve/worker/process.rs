@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, OnceLock};
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -11,6 +12,7 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::process::Child;
 
+use super::placement::Placement;
 use crate::env::Environment;
 use crate::serve::settings::Mode;
 use crate::serve::target::Target;
@@ -56,6 +58,11 @@ pub struct WorkerCommand {
     pub environment: Environment,
     /// Whether a person develops the service.
     pub mode: Mode,
+    /// The unit that the workers run, by its id; `None` is the service that clients call.
+    pub unit: Option<String>,
+    /// Variables of each worker: which devices it uses, and how many threads. Of the service that clients call they are
+    /// known once its first worker has described it.
+    pub placement: Arc<OnceLock<Placement>>,
 }
 
 /// A worker process; killed when dropped.
@@ -74,7 +81,16 @@ impl WorkerCommand {
         let mut command = std::process::Command::new(&self.python);
         command.args(["-m", "ekiben.worker", "--fd", &SOCKET.to_string(), "--worker-id", &index.to_string()]);
         command.args(self.target.worker_arguments());
+        if let Some(unit) = &self.unit {
+            command.args(["--unit", unit]);
+        }
+        if self.mode == Mode::Development {
+            command.arg("--in-process");
+        }
         command.env_clear().envs(self.environment.iter()).envs(self.variables());
+        if let Some(placement) = self.placement.get() {
+            command.envs(placement.variables(index));
+        }
         if self.mode == Mode::Production {
             // A debugger wants the terminal, and Ctrl-C with it. Otherwise both are the front's.
             std::os::unix::process::CommandExt::process_group(&mut command, 0);

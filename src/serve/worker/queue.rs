@@ -30,12 +30,24 @@ impl<T> Queues<T> {
         number
     }
 
-    /// Takes the call that has waited longest, whatever its endpoint, with its number.
-    pub fn pop_oldest(&mut self) -> Option<(u64, T)> {
+    /// Returns the endpoints that have calls, the one whose first call has waited longest first.
+    pub fn by_age(&self) -> Vec<usize> {
         let heads = self.endpoints.iter().enumerate().filter_map(|(i, queue)| Some((queue.front()?.0, i)));
-        let (_, endpoint) = heads.min()?;
+        let mut heads: Vec<(u64, usize)> = heads.collect();
+        heads.sort_unstable();
+        heads.into_iter().map(|(_, endpoint)| endpoint).collect()
+    }
+
+    /// Returns an endpoint's calls with their numbers, the longest waiting first.
+    pub fn calls(&self, endpoint: usize) -> impl Iterator<Item = (u64, &T)> {
+        self.endpoints[endpoint].iter().map(|(number, call)| (*number, call))
+    }
+
+    /// Takes an endpoint's first call, with its number.
+    pub fn pop(&mut self, endpoint: usize) -> Option<(u64, T)> {
+        let first = self.endpoints[endpoint].pop_front()?;
         self.waiting -= 1;
-        self.endpoints[endpoint].pop_front()
+        Some(first)
     }
 
     /// Puts a call back into the place that its number gives it.
@@ -61,6 +73,11 @@ mod tests {
 
     use super::*;
 
+    fn pop_oldest<T>(queues: &mut Queues<T>) -> Option<(u64, T)> {
+        let oldest = *queues.by_age().first()?;
+        queues.pop(oldest)
+    }
+
     #[test]
     fn calls_leave_in_order_of_arrival_over_all_endpoints() {
         let mut queues = Queues::new(2);
@@ -70,9 +87,10 @@ mod tests {
         queues.push(1, 'd');
         assert_eq!(queues.withdraw(0, withdrawn), Some('c'));
         assert_eq!(queues.withdraw(0, withdrawn), None);
-        let (first, call) = queues.pop_oldest().unwrap();
+        let (first, call) = queues.pop(1).unwrap();
         queues.restore(1, first, call);
-        let left: Vec<char> = std::iter::from_fn(|| queues.pop_oldest()).map(|(_, call)| call).collect();
+        assert_eq!(queues.calls(1).map(|(_, call)| *call).collect::<Vec<_>>(), ['a', 'd']);
+        let left: Vec<char> = std::iter::from_fn(|| pop_oldest(&mut queues)).map(|(_, call)| call).collect();
         assert_eq!(left, ['a', 'b', 'd']);
         assert_eq!(queues.waiting(), 0);
     }
@@ -91,7 +109,7 @@ mod tests {
                 }
                 prop_assert_eq!(queues.waiting() as u64 + left.len() as u64, pushed);
             }
-            let rest: Vec<u64> = std::iter::from_fn(|| queues.pop_oldest()).map(|(_, call)| call).collect();
+            let rest: Vec<u64> = std::iter::from_fn(|| pop_oldest(&mut queues)).map(|(_, call)| call).collect();
             prop_assert!(rest.is_sorted());
             left.extend(rest);
             left.sort_unstable();

@@ -13,8 +13,9 @@ use super::message::{Failure, Level};
 use super::pool::Pool;
 use super::process::{Process, SpawnError, WorkerCommand};
 use super::roster::{Roster, WorkerState};
+use super::switchboard::Switchboard;
 use crate::serve::log::Log;
-use crate::serve::manifest::ServiceManifest;
+use crate::serve::manifest::{ServiceManifest, UnitKind};
 use crate::serve::settings::FirstFailure;
 
 /// Starts without success before a server whose workers were never ready gives up.
@@ -93,6 +94,33 @@ impl WorkerError {
     }
 }
 
+/// What workers are there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The service that clients call; its first worker describes everything.
+    Entry,
+    /// What that service calls.
+    Unit(UnitKind),
+}
+
+impl Role {
+    /// Returns the word that names in the log begin with.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Entry => "entry_service",
+            Self::Unit(kind) => kind.word(),
+        }
+    }
+
+    /// Returns what a unit is called at the beginning of a sentence.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Entry | Self::Unit(UnitKind::Service) => "Service",
+            Self::Unit(UnitKind::Runner) => "Runner",
+        }
+    }
+}
+
 /// What a supervisor tells the server.
 #[derive(Debug)]
 pub enum News {
@@ -105,8 +133,12 @@ pub enum News {
 /// Starts and watches workers.
 #[derive(Debug)]
 pub struct Supervisor {
+    /// What the workers are there for.
+    pub role: Role,
     /// How workers are started.
     pub command: WorkerCommand,
+    /// The way to other units.
+    pub switchboard: Arc<Switchboard>,
     /// Where their states are kept.
     pub roster: Arc<Roster>,
     /// The server's log.
@@ -167,7 +199,7 @@ impl Supervisor {
     }
 
     async fn live(&self, worker: u32, process: Process, socket: UnixStream) -> (Duration, WorkerError) {
-        let (link, events) = Link::open(worker, socket);
+        let (link, events) = Link::open(worker, socket, Arc::clone(&self.switchboard));
         let mut life = Life { worker, process, link, events, failure: None, broken: None, ready_since: None };
         self.watch(&mut life).await;
         if let Some(Staffing { pool, .. }) = self.staffing() {
@@ -212,14 +244,20 @@ impl Supervisor {
         match event {
             Event::Described(manifest) => {
                 self.roster.set(life.worker, WorkerState::Initializing);
-                let _ = self.news.send(News::Described(manifest));
+                if self.role == Role::Entry {
+                    let _ = self.news.send(News::Described(manifest));
+                }
             }
             Event::Ready => {
                 let Some(Staffing { pool, service }) = self.wait_staffing().await else { return };
                 life.ready_since = Some(Instant::now());
                 self.roster.set(life.worker, WorkerState::Ready);
                 let component = self.component(life.worker);
-                self.log.line(Level::Info, &component, format!("Service {service} initialized"));
+                self.log.line(
+                    Level::Info,
+                    &component,
+                    format!("{} {service} initialized", self.role.title()),
+                );
                 pool.join(life.worker, Arc::clone(&life.link));
             }
             Event::Failed(failure) => {
@@ -311,7 +349,7 @@ impl Supervisor {
 
     fn component(&self, worker: u32) -> Arc<str> {
         match self.staffing() {
-            Some(Staffing { service, .. }) => format!("entry_service:{service}:{worker}").into(),
+            Some(Staffing { service, .. }) => format!("{}:{service}:{worker}", self.role.word()).into(),
             None => format!("worker:{worker}").into(),
         }
     }

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::frame::{Decoder, Frame};
-use super::message::{Answer, Failure, FromWorker, Level, Probed, ResponseHead, ToWorker};
+use super::message::{Answer, Encoding, Failure, FromWorker, Level, Probed, ResponseHead, Results, ToWorker};
+use crate::serve::manifest::Unit;
 use crate::serve::payload::Payload;
 
 /// Types that the front sends; all others it receives.
-const SENT: [&str; 5] = ["call", "cancel", "probe", "metrics", "drain"];
+const SENT: [&str; 9] = ["call", "batch", "outcome", "item", "done", "cancel", "probe", "metrics", "drain"];
 
 fn vectors(folder: &str) -> BTreeMap<String, Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/wire").join(folder);
@@ -67,7 +68,8 @@ fn what_the_front_sends_is_what_the_vectors_have() {
         }
     }
     seen.dedup();
-    assert_eq!(seen, ["call", "cancel", "drain", "metrics", "probe"]);
+    let expected = ["batch", "call", "cancel", "done", "drain", "item", "metrics", "outcome", "probe"];
+    assert_eq!(seen, expected);
 }
 
 #[test]
@@ -85,7 +87,8 @@ fn every_message_of_a_worker_is_read() {
 
 #[test]
 fn messages_of_a_worker_are_read_as_they_are_meant() {
-    let FromWorker::Reply(7, Answer { head: Ok(ResponseHead { status, headers }), body }) = received("reply")
+    let FromWorker::Reply(7, Answer { head: Ok(ResponseHead { status, headers }), body, encoding: None }) =
+        received("reply")
     else {
         panic!("not a reply to 7");
     };
@@ -119,9 +122,27 @@ fn messages_of_a_worker_are_read_as_they_are_meant() {
         ("models", "NotFound: model `iris_clf:latest` is not in the store")
     );
     assert!(detail.starts_with("Traceback (most recent call last):"));
+    let FromWorker::Results(13, Results::Each(answers)) = received("results") else { panic!("not results") };
+    assert_eq!(answers.iter().map(|answer| answer.body.len()).collect::<Vec<_>>(), [5, 4]);
+    assert!(
+        answers[0].encoding.is_none() && answers[1].encoding == Some(Encoding::Pickle { lengths: vec![4] })
+    );
+    let FromWorker::Results(14, Results::Merged(head, elements)) = received("results-array") else {
+        panic!("not one array")
+    };
+    assert_eq!((head.shape, elements.len()), (vec![3], 24));
+    let FromWorker::Invoke(invoke, arguments) = received("invoke") else { panic!("not an invocation") };
+    assert_eq!((invoke.unit.as_str(), invoke.rows, arguments.len()), ("runner:iris_clf", 1, 16));
+    assert!(matches!(received("withdraw"), FromWorker::Withdraw(3)));
     let FromWorker::Describe(service) = received("describe") else { panic!("not a description") };
     assert_eq!((service.name.as_str(), service.slots), ("IrisClassifier", 1));
     assert_eq!(service.endpoints[0].route, "/predict");
+    assert_eq!((service.endpoints[0].batch.is_some(), service.endpoints[1].batch.is_some()), (false, true));
+    assert_eq!(
+        service.units.iter().map(Unit::id).collect::<Vec<_>>(),
+        ["runner:iris_clf", "service:Tokenizer"]
+    );
+    assert!(service.units[0].abilities.threads && !service.units[0].abilities.gpu);
 }
 
 /// A reader refuses every vector of `testdata/wire/invalid/`.

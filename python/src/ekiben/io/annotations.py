@@ -60,6 +60,19 @@ def join(source: Any, metadata: Sequence[Any]) -> Any:
     return Annotated[(source, *metadata)] if metadata else source
 
 
+def plain_array(annotation: Any) -> dict[str, Any] | None:
+    """Return type and shape of an annotation that says no more than that: an array of numbers; None for any other."""
+    source, metadata = split(annotation)
+    numpy = sys.modules.get("numpy")
+    if numpy is None or (t.get_origin(source) or source) is not numpy.ndarray:
+        return None
+    if len(metadata) != 1 or not isinstance(metadata[0], TensorSchema) or metadata[0].format != "numpy-array":
+        return None
+    schema = metadata[0]
+    dtype = None if schema.dtype is None else numpy.dtype(schema.dtype).str
+    return {"dtype": dtype, "shape": None if schema.shape is None else list(schema.shape)}
+
+
 def content_type(annotation: Any) -> str | None:
     """Return the media type that an annotation declares."""
     return next((item.content_type for item in split(annotation)[1] if isinstance(item, ContentType)), None)

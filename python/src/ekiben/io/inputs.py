@@ -6,11 +6,12 @@ import inspect
 import json
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Union
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
-from .annotations import annotate, content_type
+from .annotations import annotate, content_type, join, plain_array
 from .descriptor import describe_model, has_arrays
 from .forms import FormField, parse_form
 from .schema import TEXT_TYPES, flatten
@@ -91,6 +92,33 @@ class ObjectInput:
             model = create_model("Input", __module__=module, __config__=ConfigDict(protected_namespaces=()), **fields)
         return cls(model, variadic, keywords, tuple(before))
 
+    @cached_property
+    def only_parameter(self) -> str | None:
+        """The name of the parameter, if there is one only."""
+        names = list(self.model.model_fields)
+        return names[0] if len(names) == 1 and not (self._variadic or self._keywords) else None
+
+    @cached_property
+    def only_array(self) -> dict[str, Any] | None:
+        """What the front must know to read a body that is one array of numbers; None for any other input."""
+        name = self.only_parameter
+        if name is None:
+            return None
+        field = self.model.model_fields[name]
+        schema = plain_array(join(field.annotation, list(field.metadata)))
+        return None if schema is None or field.alias is not None else {"parameter": name, **schema}
+
+    def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """Return the arguments of a call inside of the server, validated; ``InvalidInput`` when they do not fit."""
+        if self._variadic or self._keywords:
+            return args, kwargs
+        names = list(self.model.model_fields)
+        data = {**dict(zip(names, args)), **kwargs}
+        try:
+            return (), dict(self._validator.validate_python(data).__dict__)
+        except ValidationError as error:
+            raise InvalidInput(self.title, error) from error
+
     def decode(self, body: Body, content_type: str, boundary_source: str) -> Arguments:
         """Return the arguments that a body gives."""
         try:
@@ -158,6 +186,15 @@ class RootInput:
         self._is_text = self.model is None and self.openapi().get("type") in TEXT_TYPES
         declared = content_type(annotation)
         self.media_type = declared or ("text/plain" if self._is_text else "application/json")
+        self.only_array = plain_array(kind)
+
+    def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """Return the argument of a call inside of the server, validated; ``InvalidInput`` when it does not fit."""
+        (value,) = (*args, *kwargs.values())
+        try:
+            return (self._validator.validate_python(value),), {}
+        except ValidationError as error:
+            raise InvalidInput(self.title, error, self._prefix) from error
 
     def decode(self, body: Body, content_type: str, boundary_source: str) -> Arguments:
         """Return the argument that a body gives."""

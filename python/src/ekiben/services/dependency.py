@@ -1,11 +1,23 @@
-"""``depends``: a reference from one service to another. Declared today, refused when the service is described."""
+"""``depends``: a reference from one service to another, which runs in workers of its own."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from ..exceptions import BentoMLException
 from ..unsupported import NotSupportedYet
+
+if TYPE_CHECKING:
+    from .service import Service
+
+# How a dependency is reached; without it the other service is made in this process.
+_connect: Callable[[Service], Any] | None = None
+
+
+def connect(reach: Callable[[Service], Any] | None) -> None:
+    """Let all dependencies be what ``reach`` makes of the service; called by a worker before it constructs its own."""
+    global _connect
+    _connect = reach
 
 
 class Dependency:
@@ -23,11 +35,19 @@ class Dependency:
         self.url = url
         self.deployment = deployment
         self.cluster = cluster
+        self._reached: Any = None
 
-    def __get__(self, instance: Any, owner: type) -> Dependency:
+    def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
             return self
-        raise NotSupportedYet("bentoml.depends")
+        if self._reached is None:
+            self._reached = self._reach()
+        return self._reached
+
+    def _reach(self) -> Any:
+        if self.url is not None or self.deployment is not None:
+            raise NotSupportedYet("bentoml.depends", "a service at a URL or in a deployment")
+        return self.on() if _connect is None else _connect(self.on)
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):

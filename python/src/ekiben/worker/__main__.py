@@ -37,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         working_dir=working_dir,
         bento=Path(options.bento).resolve() if options.bento else None,
         aliases=dict(options.aliases),
+        unit=options.unit,
+        in_process=options.in_process,
     )
     sock = socket.socket(fileno=options.fd)
     sock.set_inheritable(False)  # a child of user code must not keep the connection open
@@ -72,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=TAG",
         help="another name of a model, without a bento",
+    )
+    parser.add_argument("--unit", help="run this runner or dependency of the service: `runner:NAME` or `service:NAME`")
+    parser.add_argument(
+        "--in-process", action="store_true", help="make runners and dependencies in this process, for development"
     )
     return parser
 

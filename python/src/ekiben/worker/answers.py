@@ -54,6 +54,13 @@ def error_answer(error: BaseException) -> Answer:
     return json_answer(status, [{"error": str(error)}])
 
 
+def value_error_answer(error: BaseException) -> Answer:
+    """Return the answer to another worker: it is told what happened, and decides what its own client is told."""
+    status = checked_status(error.error_code) if isinstance(error, BentoMLException) else 500
+    text = str(error) if isinstance(error, BentoMLException) else f"{type(error).__name__}: {error}"
+    return json_answer(status, {"error": text})
+
+
 def checked_status(status: Any) -> int:
     """Return a status that can be sent; what user code sets may be anything."""
     number = int(status) if isinstance(status, int) else 500

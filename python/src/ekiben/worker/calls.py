@@ -1,16 +1,22 @@
-"""``Calls``: answers API calls, each exactly once; synchronous APIs on threads, asynchronous ones on the loop."""
+"""``Calls``: answers API calls, each exactly once; synchronous APIs on threads, asynchronous ones on the loop.
+
+A call comes from a client, with the body of an HTTP request, or from another worker, with Python values; several calls
+of one API can come as a batch (``batches``).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..apis.method import APIMethod
 from ..context import Context, Request, Response
 from ..exceptions import BentoMLException
 from ..io.inputs import InvalidInput
+from . import batches
 from .answers import (
     Answer,
     cancelled_answer,
@@ -21,9 +27,12 @@ from .answers import (
     json_answer,
     merge_headers,
     response_headers,
+    value_error_answer,
 )
+from .batches import Share
 from .streams import send_async_stream, send_stream
 from .threads import CallThreads
+from .values import array_bytes, array_encoding, decode_array, decode_value, encode_value, is_plain_array
 
 if TYPE_CHECKING:
     from ..services.service import Service
@@ -38,12 +47,14 @@ PICKLE = "application/vnd.bentoml+pickle"
 class Call:
     """One call: its request, the method it goes to, and what has become of it."""
 
-    __slots__ = ("cancelled", "id", "method", "request", "response", "started", "task")
+    __slots__ = ("cancelled", "encoding", "id", "method", "request", "response", "started", "task")
 
     def __init__(self, frame: Frame, method: APIMethod):
         header = frame.header
         self.id: int = header["id"]
         self.method = method
+        # How the arguments are written, and the value is to be; none for a call of a client.
+        self.encoding: dict[str, Any] | None = header.get("encoding")
         self.request = Request(
             method=header.get("method", "POST"),
             path=header.get("path", method.route),
@@ -58,6 +69,32 @@ class Call:
         self.task: asyncio.Task[None] | None = None
 
 
+class Batch:
+    """Several calls of one API that are computed together."""
+
+    __slots__ = ("array", "body", "cancelled", "headers", "id", "method", "response", "task")
+
+    def __init__(self, frame: Frame, method: APIMethod):
+        self.id: int = frame.header["id"]
+        self.method = method
+        self.headers: list[dict[str, Any]] = frame.header["calls"]
+        # The one array that the body is; none when every call has a part of its own.
+        self.array: dict[str, Any] | None = frame.header.get("array")
+        self.body = frame.body
+        self.response = Response()
+        self.cancelled = False
+        self.task: asyncio.Task[None] | None = None
+
+    def parts(self) -> list[Any]:
+        """Return the body of each call."""
+        memory = memoryview(self.body)
+        parts, start = [], 0
+        for header in self.headers:
+            parts.append(memory[start : start + header["length"]])
+            start += header["length"]
+        return parts
+
+
 class Calls:
     """The calls in flight on this worker."""
 
@@ -67,13 +104,14 @@ class Calls:
         self._channel = channel
         self._loop = loop
         self._threads = CallThreads(service.threads)
-        self._in_flight: dict[int, Call] = {}
+        self._in_flight: dict[int, Call | Batch] = {}
         self._background: set[asyncio.Task[None]] = set()
         # Set while somebody waits for the last call to end; waking the loop after every call would cost too much.
         self._idle: asyncio.Event | None = None
         # Read every type now: the first call must not pay for it.
         for method in service.apis.values():
             _ = method.input_spec, method.output_spec, method.ctx_param
+            method.batchable = method.batchable and not method.is_stream
 
     def begin(self, frame: Frame) -> None:
         """Start a call."""
@@ -87,6 +125,20 @@ class Calls:
             call.task = self._loop.create_task(self._run_async(call))
         else:
             self._threads.submit(self._run_sync, call)
+
+    def begin_batch(self, frame: Frame) -> None:
+        """Start several calls of one API."""
+        method = self._service.apis.get(frame.header.get("endpoint", ""))
+        if method is None:
+            answer = json_answer(404, {"error": "no such API"})
+            self._send_results(frame.header["id"], [(answer, None, [answer.body])] * len(frame.header["calls"]))
+            return
+        batch = Batch(frame, method)
+        self._in_flight[batch.id] = batch
+        if method.is_async:
+            batch.task = self._loop.create_task(self._run_batch_async(batch))
+        else:
+            self._threads.submit(self._run_batch, batch)
 
     def cancel(self, call_id: int) -> None:
         """Give a call up: drop it if it has not begun, stop an asynchronous one at its next await."""
@@ -121,7 +173,13 @@ class Calls:
                 self._send(call.id, cancelled_answer())
                 return
             args, kwargs = self._arguments(call)
-            self._answer(call, call.method.func(self._instance, *args, **kwargs))
+            method = call.method
+            if method.batchable:
+                function = functools.partial(method.func, self._instance)
+                value = batches.compute_in_parts(function, args, kwargs, method.batch_dim, method.max_batch_size)
+            else:
+                value = method.func(self._instance, *args, **kwargs)
+            self._answer(call, value)
         except BaseException as error:
             self._failed(call, error)
         finally:
@@ -131,7 +189,13 @@ class Calls:
         """Serve a call on the loop."""
         try:
             args, kwargs = self._arguments(call)
-            value = call.method.func(self._instance, *args, **kwargs)
+            method = call.method
+            if method.batchable:
+                function = functools.partial(method.func, self._instance)
+                dims, most = method.batch_dim, method.max_batch_size
+                value = await batches.compute_in_parts_async(function, args, kwargs, dims, most)
+            else:
+                value = method.func(self._instance, *args, **kwargs)
             if inspect.isawaitable(value):
                 value = await value
             if inspect.isasyncgen(value):
@@ -147,9 +211,144 @@ class Calls:
         finally:
             self._done(call)
 
+    def _run_batch(self, batch: Batch) -> None:
+        """Serve a batch on a thread."""
+        try:
+            function, shares = self._prepare(batch)
+            dims, most = batch.method.batch_dim, batch.method.max_batch_size
+            if batch.array is None or not self._answer_array(batch, function, shares, dims, most):
+                batches.compute(function, shares, dims, most)
+                self._answer_each(batch, shares)
+        except BaseException as error:
+            self._batch_failed(batch, error)
+        finally:
+            self._forget(batch)
+
+    async def _run_batch_async(self, batch: Batch) -> None:
+        """Serve a batch on the loop."""
+        try:
+            function, shares = self._prepare(batch)
+            dims, most = batch.method.batch_dim, batch.method.max_batch_size
+            await batches.compute_async(function, shares, dims, most)
+            self._answer_each(batch, shares)
+        except BaseException as error:
+            self._batch_failed(batch, error)
+        finally:
+            self._forget(batch)
+
+    def _prepare(self, batch: Batch) -> tuple[Callable[..., Any], list[Share]]:
+        """Return the API as a function, and the calls with their arguments."""
+        first = batch.headers[0]
+        Context.enter(Request(path=batch.method.route, request_id=first.get("request_id", "")), batch.response)
+        function = functools.partial(batch.method.func, self._instance)
+        if batch.array is not None:
+            array = decode_array(batch.array, batch.body)
+            return function, [Share(rows) for rows in self._rows(batch, array)]
+        parts = batch.parts()
+        return function, [self._share(batch, header, part) for header, part in zip(batch.headers, parts)]
+
+    def _share(self, batch: Batch, header: dict[str, Any], part: memoryview) -> Share:
+        encoding = header.get("encoding")
+        try:
+            if encoding is not None:
+                return Share(unpacked(encoding, decode_value(encoding, part)))
+            declared = header.get("content_type") or ""
+            content_type = declared.partition(";")[0].strip().lower()
+            if content_type == PICKLE:
+                raise BentoMLException(f"{PICKLE} is not allowed in main server", error_code=415)  # type: ignore[arg-type]
+            return Share(batch.method.input_spec.decode(bytes(part), content_type, declared))
+        except Exception as error:
+            return Share(error=error, is_done=True)
+
+    def _rows(self, batch: Batch, array: Any) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """Return every call's own rows of an array as its arguments."""
+        start, found = 0, []
+        for header in batch.headers:
+            found.append(self._array_arguments(batch.method, array[start : start + header["rows"]]))
+            start += header["rows"]
+        return found
+
+    def _array_arguments(self, method: APIMethod, array: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        name = getattr(method.input_spec, "only_parameter", None)
+        return ((array,), {}) if name is None else ((), {name: array})
+
+    def _answer_array(
+        self, batch: Batch, function: Callable[..., Any], shares: list[Share], dims: tuple[int, int], most: int
+    ) -> bool:
+        """Compute an array as it came; False when the calls must be computed one by one after all."""
+        array = decode_array(batch.array, batch.body)  # type: ignore[arg-type] (there is one)
+        args, kwargs = self._array_arguments(batch.method, array)
+        sizes = [header["rows"] for header in batch.headers]
+        try:
+            value = batches.compute_in_parts(function, args, kwargs, dims, most)
+            if dims[1] == 0 and is_plain_array(value) and value.shape[0] == len(array):
+                self._channel.send_parts(
+                    {"type": "results", "id": batch.id, "array": array_encoding(value)}, [array_bytes(value)]
+                )
+                return True
+            batches.give(shares, batches.split_result(value, sizes, dims[1]))
+        except Exception as error:
+            if len(shares) > 1:
+                return False
+            shares[0].fail(error)
+        self._answer_each(batch, shares)
+        return True
+
+    def _answer_each(self, batch: Batch, shares: list[Share]) -> None:
+        answers = []
+        for header, share in zip(batch.headers, shares):
+            is_client = batch.array is None and header.get("encoding") is None
+            answers.append(self._result(batch, share, is_client or "content_type" in header))
+        self._send_results(batch.id, answers)
+
+    def _result(self, batch: Batch, share: Share, is_client: bool) -> tuple[Answer, dict[str, Any] | None, list[Any]]:
+        """Return a call's answer: status and headers, how the value is written, and the parts of the body."""
+        error = share.error
+        if error is None:
+            try:
+                if not is_client:
+                    encoding, parts = encode_value(share.value)
+                    return Answer(200, []), encoding, parts
+                output = batch.method.output_spec
+                body = output.encode(share.value)
+                return Answer(200, [("content-type", output.content_type)]), None, [body]
+            except Exception as failure:
+                error = failure
+        answer = self._error_answer(error, is_client)
+        cause = error.__cause__ if isinstance(error, InvalidInput) else error
+        logger.error("Exception on %s [POST]", batch.method.route, exc_info=cause)
+        return answer, None, [answer.body]
+
+    def _batch_failed(self, batch: Batch, error: BaseException) -> None:
+        logger.error("Exception on %s [POST]", batch.method.route, exc_info=error)
+        answer = cancelled_answer() if isinstance(error, asyncio.CancelledError) else error_answer(error)
+        self._send_results(batch.id, [(answer, None, [answer.body])] * len(batch.headers))
+
+    def _send_results(self, batch_id: int, answers: list[tuple[Answer, dict[str, Any] | None, list[Any]]]) -> None:
+        told: list[dict[str, Any]] = []
+        body: list[Any] = []
+        for answer, encoding, parts in answers:
+            one: dict[str, Any] = {"status": answer.status, "headers": answer.headers}
+            one["length"] = sum(len(part) for part in parts)
+            if encoding is not None:
+                one["encoding"] = encoding
+            told.append(one)
+            body.extend(parts)
+        self._channel.send_parts({"type": "results", "id": batch_id, "answers": told}, body)
+
+    def _error_answer(self, error: BaseException, is_client: bool) -> Answer:
+        if isinstance(error, InvalidInput):
+            return invalid_input_answer(error)
+        return error_answer(error) if is_client else value_error_answer(error)
+
     def _arguments(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
         request, method = call.request, call.method
         Context.enter(request, call.response)
+        if call.encoding is not None:
+            args, kwargs = unpacked(call.encoding, decode_value(call.encoding, request.raw_body))
+            if method.ctx_param is not None:
+                kwargs = {**kwargs, method.ctx_param: self._service.context}
+            return args, kwargs
         declared = request.content_type
         content_type = declared.partition(";")[0].strip().lower()
         if content_type == PICKLE:
@@ -164,6 +363,11 @@ class Calls:
         if inspect.isgenerator(value):
             send_stream(self._channel, call, value)
             return
+        if call.encoding is not None:
+            encoding, parts = encode_value(value)
+            header = {"type": "reply", "id": call.id, "status": 200, "headers": [], "encoding": encoding}
+            self._channel.send_parts(header, parts)
+            return
         if is_http_response(value):
             answer = Answer(checked_status(value.status_code), response_headers(value), getattr(value, "body", b""))
         else:
@@ -176,7 +380,7 @@ class Calls:
         if isinstance(error, asyncio.CancelledError):
             self._send_error(call, cancelled_answer(), "the call was cancelled")
             return
-        answer = invalid_input_answer(error) if isinstance(error, InvalidInput) else error_answer(error)
+        answer = self._error_answer(error, call.encoding is None)
         cause = error.__cause__ if isinstance(error, InvalidInput) else error
         logger.error("Exception on %s [%s]", call.request.path, call.request.method, exc_info=cause)
         self._send_error(call, answer, f"{type(error).__name__}: {error}")
@@ -199,7 +403,7 @@ class Calls:
             call.request.close()
             self._forget(call)
 
-    def _forget(self, call: Call) -> None:
+    def _forget(self, call: Call | Batch) -> None:
         self._in_flight.pop(call.id, None)
         if self._idle is not None:
             self._loop.call_soon_threadsafe(self._check_idle)
@@ -221,6 +425,11 @@ class Calls:
             logger.exception("Background task of %s failed", call.request.path)
         finally:
             call.request.close()
+
+
+def unpacked(encoding: dict[str, Any], value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments that came from another worker: an array is the only one, anything else is all of them."""
+    return ((value,), {}) if encoding["kind"] == "array" else value
 
 
 def apply_context(call: Call, answer: Answer) -> Answer:

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from typing import Any, Callable
 
-from .frames import Body, Frame, FrameReader, ProtocolError, encode_frame
+from .frames import Body, Frame, FrameReader, ProtocolError, encode_frame, encode_frame_of_parts
 
 # Streams wait while more than this is unsent: a slow client must not fill the worker's memory.
 HIGH_WATER = 1 << 20
@@ -49,9 +49,28 @@ class Channel:
         self._on_close = on_close
         loop.add_reader(self._socket.fileno(), self._readable)
 
+    def detach(self) -> None:
+        """Read no more; what is sent from now on blocks until it is sent, that from before included."""
+        with self._lock:
+            if self.closed or self._loop is None:
+                return
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_writer(self._socket.fileno())
+            self._loop = None
+            self._socket.setblocking(True)
+            pending, self._pending, self._pending_bytes = self._pending, deque(), 0
+            for buffer in pending:
+                self._socket.sendall(buffer)
+
     def send(self, header: dict[str, Any], body: Body = b"") -> None:
         """Send a frame; never blocks once attached. On a closed channel nothing happens: nobody is left to tell."""
-        buffers = encode_frame(header, body)
+        self._send(encode_frame(header, body))
+
+    def send_parts(self, header: dict[str, Any], parts: list[Body]) -> None:
+        """Send a frame whose body is these parts one after the other, none of which is copied."""
+        self._send(encode_frame_of_parts(header, parts))
+
+    def _send(self, buffers: list[Body]) -> None:
         with self._lock:
             if self.closed:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -12,6 +13,9 @@ from ..services.service import Service
 from ..unsupported import NotSupportedYet
 from .frames import PROTOCOL
 from .metrics import has_user_metrics
+from .units import describe_units
+
+logger = logging.getLogger("bentoml.serve")
 
 # Asynchronous APIs share one loop; how many are at work is the front's limit, this is the worker's.
 ASYNC_SLOTS = 256
@@ -29,22 +33,43 @@ def describe_frame(service: Service, import_string: str, bento_version: str | No
             "description": service.description,
             "path_prefix": service.path_prefix,
             "config": json_document(service.config),
-            "slots": ASYNC_SLOTS if service.has_async_api else service.threads,
-            "endpoints": [_endpoint(method) for method in service.apis.values()],
+            "slots": slots_of(service),
+            "endpoints": [describe_endpoint(method) for method in service.apis.values()],
             "models": [_exact_name(reference) for reference in service.models],
             "schema": service.schema(),
             "openapi": service.openapi_spec(bento_version),
             "user_metrics": has_user_metrics(service.inner),
+            "units": describe_units(service),
         },
     }
+
+
+def describe_unit_frame(unit: Any) -> dict[str, Any]:
+    """Return the ``describe`` frame of a unit: the front knows it already, and compares."""
+    return {
+        "type": "describe",
+        "protocol": PROTOCOL,
+        "service": {
+            "name": unit.name,
+            "import_string": "",
+            "slots": slots_of(unit),
+            "endpoints": [describe_endpoint(method) for method in unit.apis.values()],
+        },
+    }
+
+
+def slots_of(service: Any) -> int:
+    """Return how many calls a worker of a service or runner takes at a time."""
+    return ASYNC_SLOTS if service.has_async_api else service.threads
 
 
 def refuse_unsupported(service: Service) -> None:
     """Raise for what the class uses and ekiben cannot serve yet."""
     name = service.name
-    if service.dependencies:
-        attribute = next(iter(service.dependencies))
-        raise NotSupportedYet("bentoml.depends", f"attribute `{attribute}` of service `{name}`")
+    for attribute, dependency in service.dependencies.items():
+        if dependency.on is None:
+            raise NotSupportedYet("bentoml.depends", f"a URL or deployment: attribute `{attribute}` of `{name}`")
+        refuse_unsupported(dependency.on)
     for method in service.apis.values():
         if method.is_task:
             raise NotSupportedYet("bentoml.task", f"method `{method.name}` of service `{name}`")
@@ -67,7 +92,8 @@ def apply_envs(service: Service) -> None:
         os.environ[name] = str(value)
 
 
-def _endpoint(method: Any) -> dict[str, Any]:
+def describe_endpoint(method: Any) -> dict[str, Any]:
+    """Return an item of ``endpoints``."""
     return {
         "name": method.name,
         "route": method.route,
@@ -77,7 +103,20 @@ def _endpoint(method: Any) -> dict[str, Any]:
         "batch_dim": list(method.batch_dim),
         "max_batch_size": method.max_batch_size,
         "max_latency_ms": method.max_latency_ms,
+        "batch": _batch(method),
     }
+
+
+def _batch(method: Any) -> dict[str, Any] | None:
+    """Return how the front may merge calls; None when each is computed alone."""
+    if not method.batchable or method.is_stream or method.is_task:
+        return None
+    if method.ctx_param is not None:
+        logger.warning("calls of `%s` are not merged: it takes the context, which is that of one request", method.name)
+        return None
+    is_by_rows = tuple(method.batch_dim) == (0, 0)
+    array = getattr(method.input_spec, "only_array", None) if is_by_rows else None
+    return {"max_size": method.max_batch_size, "max_latency_ms": method.max_latency_ms, "array": array}
 
 
 def _exact_name(reference: ModelReference) -> str:

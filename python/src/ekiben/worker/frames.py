@@ -8,7 +8,7 @@ from typing import Any, Callable, Union
 
 Body = Union[bytes, bytearray, memoryview]
 
-PROTOCOL = 1
+PROTOCOL = 2
 # `u32` header length, `u64` body length, little-endian.
 PREFIX = struct.Struct("<IQ")
 MAX_HEADER = 1 << 20
@@ -18,8 +18,24 @@ READ_SIZE = 256 * 1024
 # Joining a small body to its header costs less than a second buffer in the system call.
 JOIN_BELOW = 64 * 1024
 
-TO_WORKER = frozenset({"call", "cancel", "probe", "metrics", "drain"})
-FROM_WORKER = frozenset({"describe", "ready", "failed", "reply", "stream", "chunk", "end", "probed", "measured", "log"})
+TO_WORKER = frozenset({"call", "batch", "cancel", "probe", "metrics", "drain", "outcome", "item", "done"})
+FROM_WORKER = frozenset(
+    {
+        "describe",
+        "ready",
+        "failed",
+        "reply",
+        "results",
+        "stream",
+        "chunk",
+        "end",
+        "probed",
+        "measured",
+        "log",
+        "invoke",
+        "withdraw",
+    }
+)
 
 
 class ProtocolError(Exception):
@@ -56,6 +72,21 @@ def encode_frame(header: dict[str, Any], body: Body = b"") -> list[Body]:
     if len(body) < JOIN_BELOW:
         return [head + body] if body else [head]
     return [head, body]
+
+
+def encode_frame_of_parts(header: dict[str, Any], parts: list[Body]) -> list[Body]:
+    """Return the buffers to write for a body in several parts; small ones are joined, large ones not copied."""
+    length = sum(len(part) for part in parts)
+    if len(parts) <= 1:
+        return encode_frame(header, *parts)
+    if length < JOIN_BELOW:
+        return encode_frame(header, b"".join(parts))
+    text = _encode_json(header).encode("utf-8", "replace")
+    if len(text) > MAX_HEADER:
+        raise ProtocolError(f"header of {len(text)} bytes is over the limit of {MAX_HEADER}")
+    if length > MAX_BODY:
+        raise ProtocolError(f"body of {length} bytes is over the limit of {MAX_BODY}")
+    return [PREFIX.pack(len(text), length) + text, *(part for part in parts if len(part))]
 
 
 class FrameReader:

@@ -27,10 +27,14 @@ from .bento import ServedBento
 from .channel import Channel
 from .frames import Frame, ProtocolError
 from .garbage import Garbage
+from .invocations import Invocations
 from .probes import Probes
+from .units import attach_units, find_unit
 
 logger = logging.getLogger("bentoml.serve")
 
+# What answers to this worker's own calls come as.
+ANSWERS = ("outcome", "item", "done")
 # After the front is gone nobody waits for the answers of synchronous calls; they get a moment, so that shutdown
 # hooks do not pull resources from under them, then the process exits.
 ORPHAN_GRACE_SECONDS = 5.0
@@ -51,6 +55,10 @@ class Settings:
     working_dir: Path
     bento: Path | None = None
     aliases: dict[str, str] = field(default_factory=dict)
+    # The runner or dependency to run; none for the service that clients call.
+    unit: str | None = None
+    # Whether runners and dependencies are part of this process.
+    in_process: bool = False
 
 
 class StartFailure(Exception):
@@ -94,12 +102,23 @@ class Session:
     def _describe(self) -> Service:
         """Import the user's module and tell the front what it has."""
         server_context.worker_index = self._settings.worker_id
-        server_context.service_type = "entry_service"
+        unit = self._settings.unit
+        server_context.service_type = "entry_service" if unit is None else unit.partition(":")[0]
         service, import_string = _run_stage("import", self._import)
+        if unit is not None:
+            return self._describe_unit(_run_stage("import", lambda: find_unit(service, unit)))
         server_context.service_name = service.name
         server_context.service_routes = [service.full_route(method) for method in service.apis.values()]
         _run_stage("describe", partial(self._send_description, service, import_string))
         return service
+
+    def _describe_unit(self, unit: Any) -> Any:
+        from .description import apply_envs, describe_unit_frame
+
+        server_context.service_name = unit.name
+        apply_envs(unit)
+        _run_stage("describe", lambda: self._channel.send(describe_unit_frame(unit)))
+        return unit
 
     def _import(self) -> tuple[Service, str]:
         settings = self._settings
@@ -124,6 +143,8 @@ class Session:
         from .description import apply_envs, describe_frame
 
         frame = describe_frame(service, import_string, self._bento.version if self._bento else None)
+        if self._settings.in_process:
+            frame["service"]["units"] = []
         apply_envs(service)
         self._channel.send(frame)
 
@@ -132,27 +153,36 @@ class Session:
 
         loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        await self._start(service)
+        invocations = Invocations(self._channel, loop)
+        handlers: dict[str, Callable[[Frame], None]] = dict.fromkeys(ANSWERS, invocations.arrived)
+        handlers["drain"] = lambda frame: self._stop.set()
+        _run_stage("init", lambda: attach_units(service, invocations, self._settings.in_process))
+        # Hooks may call other units already; calls come only after `ready`.
+        self._channel.attach(loop, partial(_dispatch, handlers), self._front_is_gone)
+        try:
+            await self._start(service)
+        except BaseException:
+            self._channel.detach()
+            raise
         calls = Calls(service, self._instance, self._channel, loop)
         probes = Probes(self._instance, self._channel)
-        handlers = {
+        handlers |= {
             "call": calls.begin,
+            "batch": calls.begin_batch,
             "cancel": lambda frame: calls.cancel(frame.header["id"]),
             "probe": lambda frame: probes.begin(loop, frame),
             "metrics": lambda frame: probes.measure(loop, frame),
-            "drain": lambda frame: self._stop.set(),
         }
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         self._channel.send({"type": "ready"})
-        self._channel.attach(loop, partial(_dispatch, handlers), self._front_is_gone)
         self._garbage.settle(loop, calls.is_idle)
         await self._stop.wait()
-        await self._finish(calls, probes)
+        await self._finish(calls, probes, invocations)
 
     async def _start(self, service: Service) -> None:
         """Run the hooks before serving and construct the service, on the loop: user code may use it."""
         try:
-            if self._settings.worker_id == 1:
+            if self._settings.worker_id == 1 and self._settings.unit is None:
                 await _run_hooks(service.inner, service.inner, DEPLOYMENT)
             self._instance = service()
         except Exception as error:
@@ -169,8 +199,9 @@ class Session:
         self._orphaned = True
         self._stop.set()
 
-    async def _finish(self, calls: Any, probes: Probes) -> None:
+    async def _finish(self, calls: Any, probes: Probes, invocations: Invocations) -> None:
         if self._orphaned:
+            invocations.lost()
             calls.cancel_all()
             await _at_most(ORPHAN_GRACE_SECONDS, calls.finished())
         else:
