@@ -89,7 +89,7 @@ def test_describe_then_ready_then_calls(serve: Serve) -> None:
     service = described["service"]
     assert set(service) == {
         "name", "import_string", "description", "path_prefix", "config", "slots", "endpoints", "models", "schema",
-        "openapi", "user_metrics",
+        "openapi", "user_metrics", "units",
     }  # fmt: skip
     assert (service["name"], service["import_string"], service["slots"]) == ("Svc", "service:Svc", 1)
     assert front.expect("ready").header == {"type": "ready"}

@@ -42,6 +42,7 @@ mod serve_faults;
 mod serve_http;
 mod serve_readahead;
 mod serve_shutdown;
+mod serve_units;
 mod store;
 mod store_crashes;
 mod store_crowd;

@@ -40,7 +40,13 @@ pub async fn metrics(service: &Arc<Service>) -> Response<Body> {
     let (ready, total) = service.roster.counts();
     let (waiting, running) = service.pool.load();
     let restarts = service.roster.restarts();
-    let mut page = own.render(metrics::Workers { ready, total, restarts, waiting, running });
+    let workers = metrics::Workers { ready, total, restarts, waiting, running };
+    let names = service.apis.iter().map(AsRef::as_ref);
+    let batches: Vec<_> = names
+        .zip(&service.pool.batches)
+        .filter_map(|(name, batches)| Some((name, batches.as_ref()?)))
+        .collect();
+    let mut page = own.render(workers, &batches);
     if service.has_user_metrics {
         page.push_str(&measure(service).await);
     }

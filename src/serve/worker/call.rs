@@ -72,10 +72,10 @@ impl Caller {
         matches!(self, Self::Client(_))
     }
 
-    /// Returns the content type of a request.
+    /// Returns the content type of a client's request, empty when it has none.
     pub fn content_type(&self) -> Option<Cow<'_, str>> {
         let Self::Client(head) = self else { return None };
-        head.headers.get(CONTENT_TYPE).map(header_text)
+        Some(head.headers.get(CONTENT_TYPE).map(header_text).unwrap_or_default())
     }
 }
 

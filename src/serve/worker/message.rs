@@ -156,7 +156,7 @@ pub struct BatchedCall<'a> {
     pub length: u64,
     /// Rows of the array, where there is one.
     pub rows: u64,
-    /// The content type of an HTTP request, with its parameters.
+    /// The content type of an HTTP request, with its parameters; empty when it has none, absent for a worker's call.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub content_type: Option<Cow<'a, str>>,
     /// How the arguments in the body are written; none for the body of an HTTP request.

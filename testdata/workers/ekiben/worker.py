@@ -146,7 +146,7 @@ def describe():
         "openapi": {"openapi": "3.0.2", "info": {"title": "Fake"}},
         "user_metrics": "FAKE_METRICS" in os.environ,
     }
-    send({"type": "describe", "protocol": 1, "service": service})
+    send({"type": "describe", "protocol": 2, "service": service})
 
 
 def fail(worker):

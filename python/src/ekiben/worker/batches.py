@@ -34,6 +34,12 @@ class Share:
         """Take the value for the answer."""
         self.value, self.is_done = value, True
 
+    def taken(self) -> Any:
+        """Return the value, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
 
 def compute(function: Callable[..., Any], shares: Sequence[Share], dims: tuple[int, int], max_size: int) -> None:
     """Answer the calls of a batch with a synchronous function."""

@@ -174,9 +174,11 @@ class Calls:
                 return
             args, kwargs = self._arguments(call)
             method = call.method
-            if method.batchable:
+            if method.batchable and method.ctx_param is None:
+                alone = [Share((args, kwargs))]
                 function = functools.partial(method.func, self._instance)
-                value = batches.compute_in_parts(function, args, kwargs, method.batch_dim, method.max_batch_size)
+                batches.compute(function, alone, method.batch_dim, method.max_batch_size)
+                value = alone[0].taken()
             else:
                 value = method.func(self._instance, *args, **kwargs)
             self._answer(call, value)
@@ -190,10 +192,11 @@ class Calls:
         try:
             args, kwargs = self._arguments(call)
             method = call.method
-            if method.batchable:
+            if method.batchable and method.ctx_param is None:
+                alone = [Share((args, kwargs))]
                 function = functools.partial(method.func, self._instance)
-                dims, most = method.batch_dim, method.max_batch_size
-                value = await batches.compute_in_parts_async(function, args, kwargs, dims, most)
+                await batches.compute_async(function, alone, method.batch_dim, method.max_batch_size)
+                value = alone[0].taken()
             else:
                 value = method.func(self._instance, *args, **kwargs)
             if inspect.isawaitable(value):
@@ -248,11 +251,11 @@ class Calls:
         return function, [self._share(batch, header, part) for header, part in zip(batch.headers, parts)]
 
     def _share(self, batch: Batch, header: dict[str, Any], part: memoryview) -> Share:
-        encoding = header.get("encoding")
         try:
-            if encoding is not None:
+            if "content_type" not in header:
+                encoding = header["encoding"]
                 return Share(unpacked(encoding, decode_value(encoding, part)))
-            declared = header.get("content_type") or ""
+            declared = header["content_type"]
             content_type = declared.partition(";")[0].strip().lower()
             if content_type == PICKLE:
                 raise BentoMLException(f"{PICKLE} is not allowed in main server", error_code=415)  # type: ignore[arg-type]
@@ -297,8 +300,7 @@ class Calls:
     def _answer_each(self, batch: Batch, shares: list[Share]) -> None:
         answers = []
         for header, share in zip(batch.headers, shares):
-            is_client = batch.array is None and header.get("encoding") is None
-            answers.append(self._result(batch, share, is_client or "content_type" in header))
+            answers.append(self._result(batch, share, "content_type" in header))
         self._send_results(batch.id, answers)
 
     def _result(self, batch: Batch, share: Share, is_client: bool) -> tuple[Answer, dict[str, Any] | None, list[Any]]:
