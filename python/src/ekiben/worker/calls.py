@@ -121,7 +121,7 @@ class Calls:
                 self._send(call.id, cancelled_answer())
                 return
             args, kwargs = self._arguments(call)
-            self._answer(call, call.method.func(self._instance, *args, **kwargs))
+            self._answer(call, self._invoke(call, args, kwargs))
         except BaseException as error:
             self._failed(call, error)
         finally:
@@ -131,7 +131,7 @@ class Calls:
         """Serve a call on the loop."""
         try:
             args, kwargs = self._arguments(call)
-            value = call.method.func(self._instance, *args, **kwargs)
+            value = self._invoke(call, args, kwargs)
             if inspect.isawaitable(value):
                 value = await value
             if inspect.isasyncgen(value):
@@ -159,6 +159,10 @@ class Calls:
             kwargs[method.ctx_param] = self._service.context
         return args, kwargs
 
+    def _invoke(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the method of the instance."""
+        return call.method.func(self._instance, *args, **kwargs)
+
     def _answer(self, call: Call, value: Any) -> None:
         """Send the returned value."""
         if inspect.isgenerator(value):
@@ -176,10 +180,14 @@ class Calls:
         if isinstance(error, asyncio.CancelledError):
             self._send_error(call, cancelled_answer(), "the call was cancelled")
             return
-        answer = invalid_input_answer(error) if isinstance(error, InvalidInput) else error_answer(error)
+        answer = self._error_answer(error)
         cause = error.__cause__ if isinstance(error, InvalidInput) else error
         logger.error("Exception on %s [%s]", call.request.path, call.request.method, exc_info=cause)
         self._send_error(call, answer, f"{type(error).__name__}: {error}")
+
+    def _error_answer(self, error: BaseException) -> Answer:
+        """Return the answer to an exception."""
+        return invalid_input_answer(error) if isinstance(error, InvalidInput) else error_answer(error)
 
     def _send_error(self, call: Call, answer: Answer, message: str) -> None:
         if call.started:
