@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import BadInput, InvalidArgument
 from .base import Content, Encoded, IODescriptor
-from .pandas_formats import check_shape, parquet_engine, schema_type, type_name
+from .pandas_formats import fits_shape, parquet_engine, schema_type, type_name
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -106,7 +106,10 @@ class PandasDataFrame(IODescriptor):
                     f"({frame.shape[1]})."
                 )
             frame.columns = pd.Index(self._columns)
-        check_shape(type(self).__name__, "DataFrame", self._shape, frame.shape, self._enforce_shape)
+        if self._enforce_shape and self._shape is not None and not fits_shape(self._shape, frame.shape):
+            raise BadInput(
+                f'PandasDataFrame: Expecting DataFrame of shape "{self._shape}", but "{frame.shape}" was received.'
+            )
         return frame
 
     def openapi_schema(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
-from ..exceptions import BadInput, MissingDependencyException
+from ..exceptions import MissingDependencyException
 
 # The libraries that pandas reads and writes Parquet with, the preferred one first.
 PARQUET_ENGINES = ("pyarrow", "fastparquet")
@@ -41,11 +41,6 @@ def schema_type(dtype: Any) -> str:
     return "string" if types.is_string_dtype(dtype) or types.is_datetime64_dtype(dtype) else "object"
 
 
-def check_shape(
-    name: str, kind: str, declared: tuple[int, ...] | None, shape: tuple[int, ...], is_enforced: bool
-) -> None:
-    """Refuse a shape that differs from the declared one, if that is enforced; -1 is any length."""
-    if declared is None or not is_enforced:
-        return
-    if any(-1 not in pair and pair[0] != pair[1] for pair in zip(declared, shape)):
-        raise BadInput(f'{name}: Expecting {kind} of shape "{declared}", but "{shape}" was received.')
+def fits_shape(declared: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Tell whether a shape is the declared one; -1 is any length. Dimensions that only one of them has do not count."""
+    return all(-1 in pair or pair[0] == pair[1] for pair in zip(declared, shape))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import BadInput, InvalidArgument
 from .base import Content, Encoded, IODescriptor
-from .pandas_formats import check_shape, schema_type, type_name
+from .pandas_formats import fits_shape, schema_type, type_name
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -70,7 +70,10 @@ class PandasSeries(IODescriptor):
 
         if not isinstance(series, pd.Series):
             raise InvalidArgument(f"return object is not of type 'pd.Series', got type '{type(series)}' instead")
-        check_shape(type(self).__name__, "Series", self._shape, series.shape, self._enforce_shape)
+        if self._enforce_shape and self._shape is not None and not fits_shape(self._shape, series.shape):
+            raise BadInput(
+                f"PandasSeries: Expecting Series of shape '{self._shape}', but '{series.shape}' was received."
+            )
         return self._typed(series)
 
     def _typed(self, series: Series) -> Series:
