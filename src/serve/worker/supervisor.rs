@@ -128,6 +128,8 @@ pub struct Staffing {
     pub pool: Arc<Pool>,
     /// The service's name.
     pub service: Arc<str>,
+    /// What the service is called in the log, before the worker's number.
+    pub component: Arc<str>,
 }
 
 /// One life of a worker.
@@ -215,7 +217,7 @@ impl Supervisor {
                 let _ = self.news.send(News::Described(manifest));
             }
             Event::Ready => {
-                let Some(Staffing { pool, service }) = self.wait_staffing().await else { return };
+                let Some(Staffing { pool, service, .. }) = self.wait_staffing().await else { return };
                 life.ready_since = Some(Instant::now());
                 self.roster.set(life.worker, WorkerState::Ready);
                 let component = self.component(life.worker);
@@ -311,7 +313,7 @@ impl Supervisor {
 
     fn component(&self, worker: u32) -> Arc<str> {
         match self.staffing() {
-            Some(Staffing { service, .. }) => format!("entry_service:{service}:{worker}").into(),
+            Some(Staffing { component, .. }) => format!("{component}:{worker}").into(),
             None => format!("worker:{worker}").into(),
         }
     }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::frame::{Decoder, Frame};
 use super::message::{Answer, Failure, FromWorker, Level, Probed, ResponseHead, ToWorker};
+use crate::serve::manifest::Style;
 use crate::serve::payload::Payload;
 
 /// Types that the front sends; all others it receives.
@@ -121,7 +122,9 @@ fn messages_of_a_worker_are_read_as_they_are_meant() {
     assert!(detail.starts_with("Traceback (most recent call last):"));
     let FromWorker::Describe(service) = received("describe") else { panic!("not a description") };
     assert_eq!((service.name.as_str(), service.slots), ("IrisClassifier", 1));
-    assert_eq!(service.endpoints[0].route, "/predict");
+    assert_eq!((service.endpoints[0].route.as_str(), service.style), ("/predict", Style::Class));
+    let FromWorker::Describe(service) = received("describe-legacy") else { panic!("not a description") };
+    assert_eq!((service.endpoints[0].route.as_str(), service.style), ("/v1/predict", Style::Legacy));
 }
 
 /// A reader refuses every vector of `testdata/wire/invalid/`.
