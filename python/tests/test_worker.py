@@ -201,19 +201,6 @@ def test_what_the_protocol_does_not_allow_stops_the_worker(serve: Serve) -> None
             "SystemExit: no licence",
         ),
         (
-            "svc = bentoml.Service('x', runners=[])",
-            "service:svc",
-            "describe",
-            "NotSupportedYet: `bentoml.Service(runners=...)` is not supported yet by ekiben: "
-            "service `x` of the runner model",
-        ),
-        (
-            "from bentoml.io import JSON",
-            "service:Svc",
-            "describe",
-            "UnsupportedImport: `bentoml.io` is not supported yet by ekiben",
-        ),
-        (
             "@bentoml.service\nclass Svc:\n    @bentoml.task\n    def work(self) -> None: ...\n",
             "service:Svc",
             "describe",
@@ -629,17 +616,15 @@ def test_a_collector_that_user_code_has_set_is_left_alone(serve: Serve) -> None:
     assert json.loads(front.ask("thresholds")[2]) == [5000, 7, 7]
 
 
-def test_a_bento_of_the_runner_model_is_refused(serve: Serve, tmp_path: Path) -> None:
+def test_a_bento_of_the_runner_model(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "bento" / "src").mkdir(parents=True)
+    (tmp_path / "bento" / "src" / "service.py").write_text("import bentoml\nsvc = bentoml.Service('old')\n")
     (tmp_path / "bento" / "bento.yaml").write_text(
         "service: service:svc\nname: old\nversion: v1\nrunners:\n- name: r\napis:\n- name: f\n"
     )
     front = serve("", arguments=("--bento", str(tmp_path / "bento")))
-    failed = front.expect("failed").header
-    assert (failed["stage"], failed["message"]) == (
-        "describe",
-        "NotSupportedYet: `bentoml.Service` is not supported yet by ekiben: bento `old` is of the runner model",
-    )
+    described = front.ready()
+    assert (described["name"], described["openapi"]["info"]["version"]) == ("old", "v1")
 
 
 def test_statuses_that_cannot_be_sent_become_500(serve: Serve) -> None:

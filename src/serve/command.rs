@@ -1,6 +1,7 @@
 //! The command line of `ekiben-serve`, and the options that `ekiben serve` shares with it.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +38,9 @@ pub struct ServeArgs {
     /// Seconds until a request is answered with 504 [default: 60] [env: `BENTOML_TIMEOUT`]
     #[arg(long, value_name = "SECONDS")]
     pub timeout: Option<Number>,
+    /// Workers of a service with runners [default: one for each core] [env: `BENTOML_API_WORKERS`]
+    #[arg(long, value_name = "N")]
+    pub api_workers: Option<NonZero<u32>>,
     /// Seconds that a shutdown waits for requests [default: as long as they take]
     #[arg(long, value_name = "SECONDS")]
     pub timeout_graceful_shutdown: Option<u64>,
@@ -87,6 +91,9 @@ impl ServeArgs {
                 .timeout
                 .clone()
                 .map_or_else(|| timeout(&environment), |timeout| Ok(Some(timeout)))?,
+            api_workers: self
+                .api_workers
+                .map_or_else(|| api_workers(&environment), |count| Ok(Some(count)))?,
             graceful_shutdown: self.timeout_graceful_shutdown.map(Duration::from_secs),
             keep_alive: self.timeout_keep_alive.map_or(defaults.keep_alive, Duration::from_secs),
             backlog: self.backlog,
@@ -177,6 +184,11 @@ fn bento_path(environment: &Environment) -> Option<&str> {
 fn timeout(environment: &Environment) -> Result<Option<Number>, ServeError> {
     let Some(text) = environment.text("BENTOML_TIMEOUT") else { return Ok(None) };
     serde_json::from_str(text).map(Some).map_err(|_| ServeError::Timeout { found: text.to_owned() })
+}
+
+fn api_workers(environment: &Environment) -> Result<Option<NonZero<u32>>, ServeError> {
+    let Some(text) = environment.text("BENTOML_API_WORKERS") else { return Ok(None) };
+    text.trim().parse().map(Some).map_err(|_| ServeError::ApiWorkers { found: text.to_owned() })
 }
 
 /// `PORT` is what platforms set; it wins over the image's own `BENTOML_PORT`.

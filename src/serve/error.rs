@@ -33,6 +33,12 @@ pub enum ServeError {
         /// Its value.
         found: String,
     },
+    /// `BENTOML_API_WORKERS` is no number of workers.
+    #[error("`BENTOML_API_WORKERS` must be a number above 0, but is `{found}`")]
+    ApiWorkers {
+        /// Its value.
+        found: String,
+    },
     /// The target is nothing that can be served.
     #[error(transparent)]
     Target(#[from] TargetError),

@@ -37,11 +37,25 @@ pub enum ManifestError {
     },
 }
 
+/// How a service is written, which decides on a few of its answers.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Style {
+    /// A class with `@bentoml.service`.
+    #[default]
+    Class,
+    /// Functions with `@svc.api` of a `bentoml.Service` with runners.
+    Legacy,
+}
+
 /// A service: its endpoints, documents and limits, as its author declared them.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ServiceManifest {
     /// The service's name.
     pub name: String,
+    /// How the service is written.
+    #[serde(default)]
+    pub style: Style,
     /// Where the service was imported from.
     pub import_string: String,
     /// The service's docstring.
@@ -60,7 +74,7 @@ pub struct ServiceManifest {
     /// Tags of the models the service declares.
     #[serde(default)]
     pub models: Vec<String>,
-    /// The document at `/schema.json`.
+    /// The document at `/schema.json`; a service of functions has none.
     #[serde(default)]
     pub schema: Value,
     /// The document at `/docs.json`.

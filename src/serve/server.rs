@@ -17,7 +17,7 @@ use super::error::ServeError;
 use super::http::front::{Front, Service, Surroundings};
 use super::http::listener::{Port, listen};
 use super::log::Log;
-use super::manifest::{Batching, Endpoint, ServiceManifest, UnitKind};
+use super::manifest::{Batching, Endpoint, ServiceManifest, Style, UnitKind};
 use super::readahead::{Places, ReadAhead};
 use super::settings::{Mode, Settings};
 use super::shutdown::{Signals, reap_orphans};
@@ -200,16 +200,7 @@ impl Server {
 
     /// Begins to serve what the first worker describes.
     fn staff(&mut self, manifest: &ServiceManifest) -> Result<(), ServeError> {
-        let merged = self.layers.merge(&manifest.name, &manifest.config)?;
-        let mut config = ServiceConfig::new(&merged)?;
-        if let Some(timeout) = &self.settings.timeout {
-            config.timeout = super::config::service::Timeout::new(Some(&Value::Number(timeout.clone())))?;
-        }
-        if self.settings.mode == Mode::Development {
-            config.workers = 1;
-        }
-        config.host = self.settings.host.unwrap_or(config.host);
-        config.port = self.settings.port.unwrap_or(config.port);
+        let (config, merged) = self.configure(manifest)?;
         let workers = config.workers;
         if self.port.is_none() {
             self.settings.backlog = self.settings.backlog.or(Some(config.backlog));
@@ -226,7 +217,8 @@ impl Server {
             version: self.settings.target.version().to_owned(),
         };
         let service = Arc::new(Service::new(manifest, config, surroundings));
-        let staffing = Staffing { pool, service: Arc::clone(&service.name) };
+        let (name, component) = (Arc::clone(&service.name), Arc::clone(service.component(0)));
+        let staffing = Staffing { pool, service: name, component };
         self.front.serve(service);
         self.entry.place(placement);
         self.entry.staff(staffing);
@@ -247,7 +239,7 @@ impl Server {
                     (config.workers, placement, config.timeout.limit)
                 }
                 UnitKind::Runner => {
-                    let config = RunnerConfig::new(&self.layers.runner(&unit.name, &unit.config)?)?;
+                    let config = RunnerConfig::new(&self.layers.runner(&unit.name)?)?;
                     let placement = self.machine.place_runner(unit.abilities, &config);
                     (placement.workers(), placement, config.timeout)
                 }
@@ -265,7 +257,7 @@ impl Server {
             let extension =
                 Extension { pool: Arc::clone(&pool), roster, methods: methods.collect(), timeout };
             self.shared.switchboard.connect(unit.id(), Arc::new(extension));
-            crew.staff(Staffing { pool, service: unit.name.as_str().into() });
+            crew.staff(Staffing { pool, service: unit.name.as_str().into(), component: unit.id().into() });
             for worker in 1..=workers {
                 crew.hire(worker);
             }
@@ -288,6 +280,35 @@ impl Server {
             }
             placed => Ok(placed?),
         }
+    }
+
+    /// Merges what the service declares, the configuration from outside of it, and the command line.
+    fn configure(
+        &self,
+        manifest: &ServiceManifest,
+    ) -> Result<(ServiceConfig, Map<String, Value>), ServeError> {
+        let merged = match manifest.style {
+            Style::Class => self.layers.merge(&manifest.name, &manifest.config)?,
+            Style::Legacy => self.layers.api_server(),
+        };
+        let mut config = ServiceConfig::new(&merged)?;
+        if let Some(timeout) = &self.settings.timeout {
+            config.timeout = super::config::service::Timeout::new(Some(&Value::Number(timeout.clone())))?;
+        }
+        match (manifest.style, self.settings.api_workers) {
+            (Style::Legacy, Some(workers)) => config.workers = workers.get(),
+            (Style::Class, Some(_)) => {
+                let text = "`--api-workers` is for services with runners: set `workers` in the decorator";
+                self.log.line(Level::Warning, &"cli".into(), text);
+            }
+            (_, None) => {}
+        }
+        if self.settings.mode == Mode::Development {
+            config.workers = 1;
+        }
+        config.host = self.settings.host.unwrap_or(config.host);
+        config.port = self.settings.port.unwrap_or(config.port);
+        Ok((config, merged))
     }
 
     /// Returns how many calls a worker takes; `threads` from outside of the service can only lower it.

@@ -1,6 +1,7 @@
 //! What a server is told when it starts; what belongs to the service itself is in `config`.
 
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub port: Option<u16>,
     /// Seconds until a request is answered with 504, over the configured ones.
     pub timeout: Option<Number>,
+    /// How many workers a service of functions has, over the configured number.
+    pub api_workers: Option<NonZero<u32>>,
     /// How long a shutdown waits for requests; without it as long as they take.
     pub graceful_shutdown: Option<Duration>,
     /// How long an idle connection is kept.
@@ -79,6 +82,7 @@ impl Settings {
             host: None,
             port: None,
             timeout: None,
+            api_workers: None,
             graceful_shutdown: None,
             keep_alive: KEEP_ALIVE,
             backlog: None,

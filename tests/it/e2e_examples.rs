@@ -10,6 +10,7 @@ use crate::support::examples::execute;
 use crate::support::hub::Hub;
 use crate::support::peers;
 use crate::support::sources::repository;
+use crate::support::web::free_port;
 
 fn execute_example(name: &str) {
     let context = TestContext::with_shared_cache();
@@ -25,6 +26,18 @@ fn models() {
 #[test]
 fn runners() {
     execute_example("runners.md");
+}
+
+#[test]
+fn services_old_style() {
+    let context = TestContext::with_shared_cache();
+    let page = repository().join("docs/examples/services-old-style.md");
+    let text = fs::read_to_string(page).expect("the page is there");
+    let port = free_port().to_string();
+    let copy = context.work().join("page.md");
+    fs::write(&copy, text.replace("localhost:3000", &format!("localhost:{port}"))).expect("a new file");
+    let shell = context.command(&peers::system("bash")).env("BENTOML_PORT", port);
+    execute(&copy, &context.work(), &shell);
 }
 
 #[test]

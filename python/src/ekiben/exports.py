@@ -56,6 +56,7 @@ MODULES = {
     "bentos": "ekiben.bentos",
     "exceptions": "ekiben.exceptions",
     "images": "ekiben.services.images",
+    "io": "ekiben.io",
     "legacy": "ekiben.legacy",
     "metrics": "prometheus_client",
     "models": "ekiben.models",
@@ -69,7 +70,7 @@ MODULES = {
 UNSUPPORTED = frozenset(
     """
     ApiToken ApiTokenAPI AsyncHTTPClient BentoCloudClient GrpcServer HTTPServer Resource Strategy
-    SyncHTTPClient api_token batch build client cloud container deployment diffusers_simple gradio grpc io
+    SyncHTTPClient api_token batch build client cloud container deployment diffusers_simple gradio grpc
     load load_config monitor monitoring ray runner_service save_config serve server serving
     set_serialization_strategy start triton unsloth use_arguments
     """.split()

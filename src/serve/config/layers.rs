@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::ConfigError;
 use crate::env::Environment;
@@ -33,38 +33,41 @@ const SETTINGS: &[&str] = &[
     "workers",
 ];
 
-/// Keys that mean a setting of all runners; any other is a runner's name.
+/// Keys that mean a setting below `runners`; any other key is a runner's name.
 const RUNNER_SETTINGS: &[&str] =
     &["batching", "logging", "metrics", "resources", "traffic", "workers_per_resource"];
 
 /// The configuration from outside of the service, lowest first: file, overrides, options.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
-    layers: Vec<Map<String, Value>>,
-    /// What the same sources say about runners.
-    runners: Vec<Map<String, Value>>,
+    layers: Vec<Layer>,
+}
+
+/// What one source has, by its top keys.
+#[derive(Clone, Debug, Default)]
+struct Layer {
+    /// Version 2: services that are classes.
+    services: Map<String, Value>,
+    /// Version 1: services of functions.
+    api_server: Map<String, Value>,
+    /// Version 1: their runners.
+    runners: Map<String, Value>,
 }
 
 impl Layers {
     /// Reads what the environment names.
     pub fn load(environment: &Environment) -> Result<Self, ConfigError> {
-        let mut sources = Vec::new();
+        let mut layers = Vec::new();
         if let Some(path) = environment.path("BENTOML_CONFIG") {
-            sources.push(read_file(&path)?);
+            layers.push(layer(read_file(&path)?, environment)?);
         }
         if let Some(text) = environment.text("BENTOML_CONFIG_OVERRIDES") {
-            sources.push(serde_json::from_str(text).map_err(ConfigError::Json)?);
+            layers.push(layer(serde_json::from_str(text).map_err(ConfigError::Json)?, environment)?);
         }
         if let Some(text) = environment.text("BENTOML_CONFIG_OPTIONS") {
-            sources.push(parse_options(text)?);
+            layers.push(layer(parse_options(text)?, environment)?);
         }
-        let mut layers = Self::default();
-        for mut source in sources {
-            expand(&mut source, environment);
-            layers.layers.push(section(&source, "services")?);
-            layers.runners.push(section(&source, "runners")?);
-        }
-        Ok(layers)
+        Ok(Self { layers })
     }
 
     /// Merges everything that applies to `service` over `declared`, the decorator's arguments.
@@ -74,37 +77,13 @@ impl Layers {
         declared: &Map<String, Value>,
     ) -> Result<Map<String, Value>, ConfigError> {
         let mut merged = declared.clone();
-        for layer in &self.layers {
+        for Layer { services: layer, .. } in &self.layers {
             let general = layer.iter().filter(|(key, _)| SETTINGS.contains(&key.as_str()));
             overlay(&mut merged, general);
             match layer.get(service) {
                 Some(Value::Object(own)) => overlay(&mut merged, own.iter()),
                 Some(Value::Null) | None => {}
-                Some(other) => {
-                    let key = format!("services.{service}");
-                    return Err(ConfigError::NotAMap { key, found: other.to_string() });
-                }
-            }
-        }
-        Ok(merged)
-    }
-
-    /// Merges everything that applies to the runner `name` over `declared`, its own options.
-    pub fn runner(
-        &self,
-        name: &str,
-        declared: &Map<String, Value>,
-    ) -> Result<Map<String, Value>, ConfigError> {
-        let mut merged = declared.clone();
-        for layer in &self.runners {
-            overlay(&mut merged, layer.iter().filter(|(key, _)| RUNNER_SETTINGS.contains(&key.as_str())));
-            match layer.get(name) {
-                Some(Value::Object(own)) => overlay(&mut merged, own.iter()),
-                Some(Value::Null) | None => {}
-                Some(other) => {
-                    let key = format!("runners.{name}");
-                    return Err(ConfigError::NotAMap { key, found: other.to_string() });
-                }
+                Some(other) => return Err(not_a_map(&format!("services.{service}"), other)),
             }
         }
         Ok(merged)
@@ -113,10 +92,33 @@ impl Layers {
     /// Returns the settings that hold for every service, for what must be known before the service is.
     pub fn general(&self) -> Map<String, Value> {
         let mut merged = Map::new();
-        for layer in &self.layers {
-            overlay(&mut merged, layer.iter().filter(|(key, _)| SETTINGS.contains(&key.as_str())));
+        for Layer { services, .. } in &self.layers {
+            overlay(&mut merged, services.iter().filter(|(key, _)| SETTINGS.contains(&key.as_str())));
         }
         merged
+    }
+
+    /// Merges everything that applies to a service of functions over upstream's defaults for those.
+    pub fn api_server(&self) -> Map<String, Value> {
+        let mut merged = api_server_defaults();
+        for Layer { api_server, .. } in &self.layers {
+            overlay(&mut merged, api_server.iter());
+        }
+        merged
+    }
+
+    /// Merges everything that applies to a runner of a service of functions: what is said of all runners, then of it.
+    pub fn runner(&self, name: &str) -> Result<Map<String, Value>, ConfigError> {
+        let mut merged = Map::new();
+        for Layer { runners, .. } in &self.layers {
+            overlay(&mut merged, runners.iter().filter(|(key, _)| RUNNER_SETTINGS.contains(&key.as_str())));
+            match runners.get(name) {
+                Some(Value::Object(own)) => overlay(&mut merged, own.iter()),
+                Some(Value::Null) | None => {}
+                Some(other) => return Err(not_a_map(&format!("runners.{name}"), other)),
+            }
+        }
+        Ok(merged)
     }
 }
 
@@ -152,19 +154,42 @@ fn parse_options(text: &str) -> Result<Value, ConfigError> {
     Ok(Value::Object(root))
 }
 
-fn section(root: &Value, name: &str) -> Result<Map<String, Value>, ConfigError> {
-    let not_a_map =
-        |key: &str, found: &Value| ConfigError::NotAMap { key: key.to_owned(), found: found.to_string() };
-    let section = match root {
-        Value::Object(root) => root.get(name),
-        Value::Null => None,
-        other => return Err(not_a_map("the whole configuration", other)),
+fn layer(root: Value, environment: &Environment) -> Result<Layer, ConfigError> {
+    let mut root = match root {
+        Value::Object(root) => root,
+        Value::Null => Map::new(),
+        other => return Err(not_a_map("the whole configuration", &other)),
     };
-    match section {
-        Some(Value::Object(section)) => Ok(section.clone()),
+    let mut section = |key: &str| match root.remove(key) {
+        Some(Value::Object(mut section)) => {
+            section.values_mut().for_each(|value| expand(value, environment));
+            Ok(section)
+        }
         Some(Value::Null) | None => Ok(Map::new()),
-        Some(other) => Err(not_a_map(name, other)),
+        Some(other) => Err(not_a_map(key, &other)),
+    };
+    Ok(Layer {
+        services: section("services")?,
+        api_server: section("api_server")?,
+        runners: section("runners")?,
+    })
+}
+
+/// What version 1 has that version 2 has otherwise (runtime contract 7.2).
+fn api_server_defaults() -> Map<String, Value> {
+    let defaults = json!({
+        "workers": "cpu_count",
+        "metrics": {"namespace": "bentoml_api_server"},
+        "logging": {"access": {"skip_paths": []}},
+    });
+    match defaults {
+        Value::Object(defaults) => defaults,
+        _ => Map::new(),
     }
+}
+
+fn not_a_map(key: &str, found: &Value) -> ConfigError {
+    ConfigError::NotAMap { key: key.to_owned(), found: found.to_string() }
 }
 
 fn overlay<'a>(onto: &mut Map<String, Value>, over: impl Iterator<Item = (&'a String, &'a Value)>) {
@@ -242,6 +267,30 @@ mod tests {
         let expected = json!({"traffic": {"timeout": 5, "max_concurrency": 3}, "workers": 2, "threads": 1});
         assert_eq!(Value::Object(merged.unwrap()), expected);
         assert_eq!(Value::Object(layers.general()), json!({"workers": 2, "threads": 1}));
+    }
+
+    #[test]
+    fn services_of_functions_have_keys_of_their_own() {
+        let overrides = json!({
+            "services": {"workers": 9},
+            "api_server": {"workers": 2, "traffic": {"timeout": "${T:-7}"}, "metrics": {"enabled": false}},
+            "runners": {"batching": {"max_batch_size": 10}, "iris": {"batching": {"enabled": false}}},
+        });
+        let layers = layers(&[
+            ("BENTOML_CONFIG_OVERRIDES", &overrides.to_string()),
+            ("BENTOML_CONFIG_OPTIONS", "api_server.traffic.max_concurrency=3"),
+        ])
+        .unwrap();
+        let expected = json!({
+            "workers": 2, "traffic": {"timeout": "7", "max_concurrency": 3},
+            "metrics": {"namespace": "bentoml_api_server", "enabled": false},
+            "logging": {"access": {"skip_paths": []}},
+        });
+        assert_eq!(Value::Object(layers.api_server()), expected);
+        let runner = |name: &str| Value::Object(layers.runner(name).unwrap());
+        assert_eq!(runner("iris"), json!({"batching": {"max_batch_size": 10, "enabled": false}}));
+        assert_eq!(runner("other"), json!({"batching": {"max_batch_size": 10}}));
+        assert_eq!(Layers::default().api_server()["workers"], "cpu_count");
     }
 
     #[test]

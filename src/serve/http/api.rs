@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, RETRY_AFTER, SERVER, TRANSFER_ENCODING,
+    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, InvalidHeaderValue, RETRY_AFTER, SERVER,
+    TRANSFER_ENCODING,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
@@ -16,6 +17,7 @@ use super::exchange::Exchange;
 use super::front::Service;
 use super::reply;
 use crate::serve::error::chain;
+use crate::serve::manifest::Style;
 use crate::serve::payload::Payload;
 use crate::serve::worker::call::{Answered, Call, CallError, Caller, Kinship, Outcome};
 use crate::serve::worker::message::{Encoding, Level, MessageError, ResponseHead};
@@ -192,12 +194,33 @@ fn failed(service: &Service, worker: u32, error: &CallError) -> Response<Body> {
 fn sign(service: &Service, exchange: &Exchange, response: &mut Response<Body>) {
     let headers = response.headers_mut();
     headers.insert(SERVER, service.server.clone());
-    if let Ok(request) = HeaderValue::from_str(&exchange.identity.request) {
+    if let Ok(request) = written(service.style, &exchange.identity.request) {
         headers.insert(REQUEST_ID, request);
     }
     if service.config.has_trace_header
-        && let Ok(trace) = HeaderValue::from_str(&exchange.identity.trace)
+        && let Ok(trace) = written(service.style, &exchange.identity.trace)
     {
         headers.insert(TRACE_ID, trace);
+    }
+}
+
+/// Writes an identity, which is hexadecimal, as services of this style write them: those of functions as decimals.
+fn written(style: Style, identity: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    match (style, u128::from_str_radix(identity, 16)) {
+        (Style::Legacy, Ok(number)) => HeaderValue::from_str(&number.to_string()),
+        _ => HeaderValue::from_str(identity),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_are_written_as_the_style_has_them() {
+        assert_eq!(written(Style::Class, "0220f97cd44d1018").unwrap(), "0220f97cd44d1018");
+        assert_eq!(written(Style::Legacy, "0220f97cd44d1018").unwrap(), "153396701863677976");
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(written(Style::Legacy, trace).unwrap(), "100985939111033328018442752961257817910");
     }
 }

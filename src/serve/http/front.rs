@@ -12,13 +12,13 @@ use tokio::sync::Semaphore;
 use super::body::Body;
 use super::exchange::Exchange;
 use super::identity::Identities;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Names};
 use super::routes::{Found, Page, Place, Routes};
 use super::{api, cors, health, pages, reply};
 use crate::serve::batch::json_array::ArrayInput;
 use crate::serve::config::ServiceConfig;
 use crate::serve::log::Log;
-use crate::serve::manifest::ServiceManifest;
+use crate::serve::manifest::{ServiceManifest, Style};
 use crate::serve::worker::pool::Pool;
 use crate::serve::worker::roster::Roster;
 
@@ -34,6 +34,8 @@ pub struct Front {
 pub struct Service {
     /// The service's name.
     pub name: Arc<str>,
+    /// How the service is written.
+    pub style: Style,
     /// The names of the APIs, in the manifest's order.
     pub apis: Vec<Arc<str>>,
     /// The service's configuration.
@@ -90,21 +92,26 @@ impl Service {
     pub fn new(manifest: &ServiceManifest, config: ServiceConfig, surroundings: Surroundings) -> Self {
         let Surroundings { pool, roster, units, log, version } = surroundings;
         let routes = Routes::new(manifest);
-        let names = (manifest.name.as_str(), version.as_str());
+        let (name, style) = (manifest.name.as_str(), manifest.style);
         let apis = manifest.endpoints.len();
         let endpoints = manifest.endpoints.iter().map(|endpoint| endpoint.batch.as_ref());
+        let names = Names { service: name, version: &version, has_runner: style == Style::Class };
         let metrics = config.metrics.as_ref().map(|own| Metrics::new(own, routes.labels(), apis, names));
-        let component = |worker: u32| match worker {
-            0 => format!("entry_service:{}", manifest.name),
-            worker => format!("entry_service:{}:{worker}", manifest.name),
+        let (role, server) = match style {
+            Style::Class => ("entry_service", format!("BentoML Service/{name}")),
+            Style::Legacy => ("api_server", "uvicorn".to_owned()),
         };
-        let server = HeaderValue::from_str(&format!("BentoML Service/{}", manifest.name));
+        let component = |worker: u32| match worker {
+            0 => format!("{role}:{name}"),
+            worker => format!("{role}:{name}:{worker}"),
+        };
         Self {
-            name: manifest.name.as_str().into(),
+            name: name.into(),
+            style,
             apis: manifest.endpoints.iter().map(|endpoint| endpoint.name.as_str().into()).collect(),
             identities: Identities::new(),
             permits: config.max_concurrency.map(|limit| Arc::new(Semaphore::new(limit as usize))),
-            server: server.unwrap_or(HeaderValue::from_static("BentoML Service")),
+            server: HeaderValue::from_str(&server).unwrap_or(HeaderValue::from_static("BentoML Service")),
             schema: manifest.schema.to_string().into(),
             docs: manifest.openapi.to_string().into(),
             index: pages::index(manifest).into(),

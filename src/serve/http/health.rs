@@ -8,6 +8,7 @@ use hyper::{Response, StatusCode};
 use super::body::Body;
 use super::front::Service;
 use super::reply;
+use crate::serve::manifest::Style;
 use crate::serve::worker::link::Link;
 use crate::serve::worker::message::{Level, Probe, Probed};
 use crate::serve::worker::roster::Health;
@@ -53,7 +54,10 @@ pub async fn ready(service: &Arc<Service>) -> Response<Body> {
         }
     }
     if has_answer {
-        let text = "Service is not ready because .__is_ready__() returns False.";
+        let text = match service.style {
+            Style::Class => "Service is not ready because .__is_ready__() returns False.",
+            Style::Legacy => "Runners are not ready.",
+        };
         return reply::text(StatusCode::SERVICE_UNAVAILABLE, text);
     }
     not_ready("no worker answers")

@@ -37,6 +37,17 @@ struct Counts {
     buckets: Vec<u64>,
 }
 
+/// What every series is labelled with.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// The service's name.
+    pub service: &'a str,
+    /// The bento's version.
+    pub version: &'a str,
+    /// Whether the service counts as a runner of its own name, as upstream has it for classes.
+    pub has_runner: bool,
+}
+
 /// What is told of the workers on the same page.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Workers {
@@ -54,13 +65,7 @@ pub struct Workers {
 
 impl Metrics {
     /// Makes counts for the endpoints `labels`, of which the first `apis` are APIs.
-    pub fn new(
-        config: &config::service::Metrics,
-        labels: &[String],
-        apis: usize,
-        names: (&str, &str),
-    ) -> Self {
-        let (service, version) = names;
+    pub fn new(config: &config::service::Metrics, labels: &[String], apis: usize, names: Names<'_>) -> Self {
         let zero = Counts { buckets: vec![0; config.buckets.len()], ..Counts::default() };
         let endpoints = labels.iter().enumerate().map(|(index, label)| {
             let statuses: &[u16] = if index < apis { &[200, 500] } else { &[] };
@@ -71,14 +76,13 @@ impl Metrics {
                 by_status: Mutex::new(by_status),
             }
         });
-        let (service, version) = (escape(service), escape(version));
+        let (service, version) = (escape(names.service), escape(names.version));
+        let runner = if names.has_runner { format!("runner_name=\"{service}\",") } else { String::new() };
         Self {
             namespace: config.namespace.clone(),
             bounds: config.buckets.clone(),
             endpoints: endpoints.collect(),
-            labels: format!(
-                "runner_name=\"{service}\",service_name=\"{service}\",service_version=\"{version}\""
-            ),
+            labels: format!("{runner}service_name=\"{service}\",service_version=\"{version}\""),
             last_request: AtomicU64::new(0),
         }
     }
@@ -261,11 +265,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_service_of_functions_is_no_runner() {
+        let config =
+            config::service::Metrics { namespace: "bentoml_api_server".to_owned(), buckets: vec![1.0] };
+        let names = Names { service: "iris", version: "v1", has_runner: false };
+        let metrics = Metrics::new(&config, &["/predict".to_owned()], 1, names);
+        let line = r#"bentoml_api_server_request_total{endpoint="/predict",http_response_code="200",service_name="iris",service_version="v1"} 0.0"#;
+        let page = metrics.render(Workers::default(), &[]);
+        assert!(page.lines().any(|found| found == line) && !page.contains("runner_name"), "{page}");
+    }
+
+    #[test]
     fn the_page_has_upstreams_series() {
         let config =
             config::service::Metrics { namespace: "bentoml_service".to_owned(), buckets: vec![0.005, 1.0] };
         let labels = ["/echo".to_owned(), "un\"matched".to_owned()];
-        let metrics = Metrics::new(&config, &labels, 1, ("Main", "not available"));
+        let names = Names { service: "Main", version: "not available", has_runner: true };
+        let metrics = Metrics::new(&config, &labels, 1, names);
         metrics.begin(0);
         metrics.begin(0);
         metrics.end(0, 200, Duration::from_millis(4));

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use percent_encoding::percent_decode_str;
 
-use crate::serve::manifest::ServiceManifest;
+use crate::serve::manifest::{ServiceManifest, Style};
 
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,9 @@ impl Routes {
         for (path, page) in PAGES {
             routes.add(format!("{prefix}{path}"), Place::Page(*page));
         }
-        routes.add(SCHEMA.to_owned(), Place::Page(Page::Schema));
+        if manifest.style == Style::Class {
+            routes.add(SCHEMA.to_owned(), Place::Page(Page::Schema));
+        }
         routes.labels.push(UNMATCHED.to_owned());
         routes
     }
@@ -147,6 +149,15 @@ mod tests {
         assert_eq!(routes.find("/v1"), Found::Nothing);
         assert_eq!(routes.find("//"), Found::Redirect("/"));
         assert_eq!(routes.labels()[routes.unmatched()], "unmatched");
+    }
+
+    #[test]
+    fn a_service_of_functions_has_no_schema() {
+        let manifest =
+            json!({"name": "s", "style": "legacy", "import_string": "s:s", "slots": 1, "endpoints": []});
+        let routes = Routes::new(&serde_json::from_value(manifest).unwrap());
+        assert_eq!(routes.find("/schema.json"), Found::Nothing);
+        assert!(matches!(routes.find("/docs.json"), Found::Place(Place::Page(Page::Docs), _)));
     }
 
     #[test]

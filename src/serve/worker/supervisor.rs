@@ -104,14 +104,6 @@ pub enum Role {
 }
 
 impl Role {
-    /// Returns the word that names in the log begin with.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Entry => "entry_service",
-            Self::Unit(kind) => kind.word(),
-        }
-    }
-
     /// Returns what a unit is called at the beginning of a sentence.
     fn title(self) -> &'static str {
         match self {
@@ -160,6 +152,8 @@ pub struct Staffing {
     pub pool: Arc<Pool>,
     /// The service's name.
     pub service: Arc<str>,
+    /// What the service is called in the log, before the worker's number.
+    pub component: Arc<str>,
 }
 
 /// One life of a worker.
@@ -249,7 +243,7 @@ impl Supervisor {
                 }
             }
             Event::Ready => {
-                let Some(Staffing { pool, service }) = self.wait_staffing().await else { return };
+                let Some(Staffing { pool, service, .. }) = self.wait_staffing().await else { return };
                 life.ready_since = Some(Instant::now());
                 self.roster.set(life.worker, WorkerState::Ready);
                 let component = self.component(life.worker);
@@ -349,7 +343,7 @@ impl Supervisor {
 
     fn component(&self, worker: u32) -> Arc<str> {
         match self.staffing() {
-            Some(Staffing { service, .. }) => format!("{}:{service}:{worker}", self.role.word()).into(),
+            Some(Staffing { component, .. }) => format!("{component}:{worker}").into(),
             None => format!("worker:{worker}").into(),
         }
     }

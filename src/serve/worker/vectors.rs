@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::frame::{Decoder, Frame};
 use super::message::{Answer, Encoding, Failure, FromWorker, Level, Probed, ResponseHead, Results, ToWorker};
-use crate::serve::manifest::Unit;
+use crate::serve::manifest::{Style, Unit};
 use crate::serve::payload::Payload;
 
 /// Types that the front sends; all others it receives.
@@ -143,6 +143,9 @@ fn messages_of_a_worker_are_read_as_they_are_meant() {
         ["runner:iris_clf", "service:Tokenizer"]
     );
     assert!(service.units[0].abilities.threads && !service.units[0].abilities.gpu);
+    assert_eq!((service.endpoints[0].route.as_str(), service.style), ("/predict", Style::Class));
+    let FromWorker::Describe(service) = received("describe-legacy") else { panic!("not a description") };
+    assert_eq!((service.endpoints[0].route.as_str(), service.style), ("/v1/predict", Style::Legacy));
 }
 
 /// A reader refuses every vector of `testdata/wire/invalid/`.

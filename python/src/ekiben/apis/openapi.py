@@ -49,7 +49,7 @@ def service_openapi(service: Service, bento_version: str | None = None) -> dict[
                 "description": service.doc,
             },
             "paths": {
-                **{service.prefixed(path): _infrastructure(text) for path, text in INFRASTRUCTURE.items()},
+                **infrastructure_paths(service.path_prefix),
                 **{
                     service.full_route(method): {"post": _operation(service, method)}
                     for method in service.apis.values()
@@ -60,6 +60,11 @@ def service_openapi(service: Service, bento_version: str | None = None) -> dict[
             "components": {"schemas": _components(service)},
         }
     )
+
+
+def infrastructure_paths(prefix: str = "") -> dict[str, Any]:
+    """Return the paths that every service has, whatever its style."""
+    return {f"{prefix}{path}": _infrastructure(text) for path, text in INFRASTRUCTURE.items()}
 
 
 def _infrastructure(description: str) -> dict[str, Any]:
@@ -105,7 +110,7 @@ def _components(service: Service) -> dict[str, Any]:
     for method in service.apis.values():
         for spec in (method.input_spec, method.output_spec):
             components.update(_spec_components(method.name, spec))
-    components.update({name: _error_schema(name, status) for name, status in ERRORS.items()})
+    components.update({name: error_schema(name, status) for name, status in ERRORS.items()})
     return components
 
 
@@ -118,7 +123,8 @@ def _spec_components(api: str, spec: Any) -> dict[str, Any]:
     return {name: {**schema, "title": name}, **definitions}
 
 
-def _error_schema(name: str, status: HTTPStatus) -> dict[str, Any]:
+def error_schema(name: str, status: HTTPStatus) -> dict[str, Any]:
+    """Return the schema of an error's body."""
     return {
         "type": "object",
         "title": name,

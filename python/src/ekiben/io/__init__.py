@@ -1,20 +1,29 @@
 """IO types: from annotations to values, from bytes to values and back.
 
-``bentoml.io`` upstream is the module of the runner model's descriptors; asking for one explains that it is missing.
+As ``bentoml.io`` this is the module of the runner model's descriptors, each loaded when it is first asked for.
 """
 
 from __future__ import annotations
 
-from typing import NoReturn
+from importlib import import_module
+from typing import Any
 
-DESCRIPTORS = frozenset(
-    {"File", "Image", "JSON", "Multipart", "NumpyNdarray", "PandasDataFrame", "PandasSeries", "SSE", "Text"}
-)
+from ..descriptors import DESCRIPTORS, load
+
+# What upstream has here besides the descriptors: name -> "module:attribute"
+OTHERS = {
+    "IODescriptor": "ekiben.descriptors.base:IODescriptor",
+    "SSE": "ekiben.descriptors.sse:SSE",
+    "from_spec": "ekiben.descriptors:from_spec",
+}
+
+__all__ = [*DESCRIPTORS, *OTHERS]
 
 
-def __getattr__(name: str) -> NoReturn:
+def __getattr__(name: str) -> Any:
     if name in DESCRIPTORS:
-        from ..unsupported import UnsupportedAttribute
-
-        raise UnsupportedAttribute(f"bentoml.io.{name}")
+        return load(name)
+    if name in OTHERS:
+        module, _, attribute = OTHERS[name].partition(":")
+        return getattr(import_module(module), attribute)
     raise AttributeError(f"module {__name__} has no attribute {name}")

@@ -11,8 +11,22 @@ from dataclasses import dataclass
 from typing import Any, Union
 
 from ..exceptions import BadInput
+from ..http_values import Headers
 
 Body = Union[bytes, bytearray]
+
+FORM_DATA = "multipart/form-data"
+
+
+@dataclass(frozen=True)
+class FormPart:
+    """A part of a form, as it was sent."""
+
+    name: str
+    content: bytes
+    headers: Headers
+    # The name of the file that the part is; None for a plain field.
+    filename: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,14 +56,27 @@ ANY_FIELD = FormField(is_text=False, is_list=False)
 
 def parse_form(body: Body, content_type: str, fields: Mapping[str, FormField]) -> dict[str, Any]:
     """Return the values of a form by name."""
-    if content_type.partition(";")[0].strip().lower() == "multipart/form-data":
-        pairs = _multipart(bytes(body), _boundary(content_type))
+    if content_type.partition(";")[0].strip().lower() == FORM_DATA:
+        pairs = ((part.name, part.content) for part in form_parts(body, content_type))
     else:
         pairs = _urlencoded(bytes(body))
     parts: dict[str, list[bytes]] = {}
     for name, value in pairs:
         parts.setdefault(name, []).append(value)
     return {name: fields.get(name, ANY_FIELD).value(values) for name, values in parts.items()}
+
+
+def form_parts(body: Body, content_type: str) -> Iterator[FormPart]:
+    """Yield the parts of a multipart form; content may be anything but the delimiter, so this cuts at delimiters."""
+    delimiter = b"\r\n--" + _boundary(content_type)
+    sections = (b"\r\n" + bytes(body)).split(delimiter)
+    if len(sections) < 2:
+        raise BadInput("multipart body has no part: its boundary does not occur in it")
+    for section in sections[1:]:
+        if section.startswith(b"--"):
+            return
+        yield _part(section)
+    raise BadInput("multipart body is cut off: its closing boundary is missing")
 
 
 def _urlencoded(body: bytes) -> Iterator[tuple[str, bytes]]:
@@ -61,39 +88,24 @@ def _urlencoded(body: bytes) -> Iterator[tuple[str, bytes]]:
             yield unquote_to_bytes(name).decode("utf-8", "replace"), unquote_to_bytes(value)
 
 
-def _multipart(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each part; content may be anything but the delimiter, so this cuts at delimiters."""
-    delimiter = b"\r\n--" + boundary
-    sections = (b"\r\n" + body).split(delimiter)
-    if len(sections) < 2:
-        raise BadInput("multipart body has no part: its boundary does not occur in it")
-    for section in sections[1:]:
-        if section.startswith(b"--"):
-            return
-        head, blank_line, content = section.partition(b"\r\n\r\n")
-        name = _part_name(head)
-        if not blank_line or name is None:
-            raise BadInput("multipart body has a part without a name")
-        yield name, content
-    raise BadInput("multipart body is cut off: its closing boundary is missing")
-
-
-def _part_name(head: bytes) -> str | None:
-    for line in head.decode("utf-8", "replace").split("\r\n"):
-        key, _, value = line.partition(":")
-        if key.strip().lower() == "content-disposition":
-            return _parameters(value).get("name")
-    return None
+def _part(section: bytes) -> FormPart:
+    head, blank_line, content = section.partition(b"\r\n\r\n")
+    lines = (line.partition(":") for line in head.decode("utf-8", "replace").split("\r\n"))
+    headers = Headers((key.strip(), value.strip()) for key, colon, value in lines if colon)
+    parameters = header_parameters(headers.get("content-disposition", ""))
+    if not blank_line or "name" not in parameters:
+        raise BadInput("multipart body has a part without a name")
+    return FormPart(parameters["name"], content, headers, parameters.get("filename"))
 
 
 def _boundary(content_type: str) -> bytes:
-    boundary = _parameters(content_type).get("boundary", "")
+    boundary = header_parameters(content_type).get("boundary", "")
     if not boundary:
         raise BadInput("multipart content type has no boundary")
     return boundary.encode("latin-1", "replace")
 
 
-def _parameters(header: str) -> dict[str, str]:
+def header_parameters(header: str) -> dict[str, str]:
     """Return the parameters of a header value; quoted ones may hold semicolons and escaped quotes."""
     parameters: dict[str, str] = {}
     rest = header.partition(";")[2]

@@ -7,14 +7,17 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Union
 
 from ..exceptions import ImportServiceError
+from ..legacy.service import Service as RunnerService
 from ..unsupported import NotSupportedYet
 from .service import Service
 
+AnyService = Union[Service, RunnerService]
 
-def import_service(target: str, working_dir: Path) -> Service:
+
+def import_service(target: str, working_dir: Path) -> AnyService:
     """Import the user's module, relative to ``working_dir``, and return the service that ``target`` names."""
     name, _, attribute = target.partition(":")
     root = os.fspath(working_dir.resolve())
@@ -25,7 +28,7 @@ def import_service(target: str, working_dir: Path) -> Service:
         return _only_service(module, target)
     found: Any = module
     for part in attribute.split("."):
-        if isinstance(found, Service):
+        if isinstance(found, (Service, RunnerService)):
             raise NotSupportedYet(target, "a service inside another one, through `bentoml.depends`")
         try:
             found = getattr(found, part)
@@ -51,31 +54,46 @@ def _module_name(name: str, working_dir: Path) -> str:
     return ".".join(relative.with_suffix("").parts)
 
 
-def _only_service(module: ModuleType, target: str) -> Service:
-    """Return the service of a module that no other service of it depends on."""
-    services = {id(value): value for value in vars(module).values() if isinstance(value, Service)}
-    used = {
-        id(dependency.on)
-        for value in services.values()
-        for dependency in value.dependencies.values()
-        if dependency.on is not None
-    }
-    remaining = [value for key, value in services.items() if key not in used]
+def _only_service(module: ModuleType, target: str) -> AnyService:
+    """Return the service of a module that no other service of it depends on; else its only old-style one."""
+    remaining = _independent_services(module) or _instances(module, RunnerService)
     if len(remaining) == 1:
         name = next(name for name, value in vars(module).items() if value is remaining[0])
         remaining[0].import_string = f"{module.__name__}:{name}"
         return remaining[0]
     if remaining:
-        names = ", ".join(f"`{target}:{service.name}`" for service in remaining)
+        names = ", ".join(
+            f"`{target}:{name}`"
+            for name, value in vars(module).items()
+            if any(value is service for service in remaining)
+        )
         raise ImportServiceError(f"module `{module.__name__}` has several services, name one: {names}")
     foreign = next((value for value in vars(module).values() if _is_upstream(value)), None)
     if foreign is not None:
         _checked(foreign, target)
-    raise ImportServiceError(f"module `{module.__name__}` has no service: no class in it has `@bentoml.service`")
+    raise ImportServiceError(
+        f"module `{module.__name__}` has no service: no class in it has `@bentoml.service`, and no variable is a "
+        "`bentoml.Service`"
+    )
 
 
-def _checked(found: Any, target: str) -> Service:
-    if isinstance(found, Service):
+def _independent_services(module: ModuleType) -> list[Any]:
+    services = _instances(module, Service)
+    used = {
+        id(dependency.on)
+        for service in services
+        for dependency in service.dependencies.values()
+        if dependency.on is not None
+    }
+    return [service for service in services if id(service) not in used]
+
+
+def _instances(module: ModuleType, kind: type) -> list[Any]:
+    return list({id(value): value for value in vars(module).values() if isinstance(value, kind)}.values())
+
+
+def _checked(found: Any, target: str) -> AnyService:
+    if isinstance(found, (Service, RunnerService)):
         return found
     if _is_upstream(found):
         raise ImportServiceError(
@@ -86,4 +104,7 @@ def _checked(found: Any, target: str) -> Service:
 
 
 def _is_upstream(value: Any) -> bool:
-    return any(base.__module__.partition(".")[0] == "_bentoml_sdk" for base in type(value).__mro__)
+    return any(
+        base.__module__.partition(".")[0] == "_bentoml_sdk" or base.__module__ == "bentoml._internal.service.service"
+        for base in type(value).__mro__
+    )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ..apis.method import APIMethod
 from ..context import Context
 from ..exceptions import BentoMLException
-from ..unsupported import NotSupportedYet
 from .dependency import Dependency
 from .mounts import PENDING
 
@@ -22,7 +21,21 @@ logger = logging.getLogger("bentoml.serve")
 
 
 class Service:
-    """A service: the user's class, its APIs, models and configuration. Calling it makes an instance of the class."""
+    """A service: the user's class, its APIs, models and configuration. Calling it makes an instance of the class.
+
+    Without a class, ``bentoml.Service("name", runners=[...])`` is an old-style one, of ``bentoml.legacy``.
+    """
+
+    if not TYPE_CHECKING:  # what a type checker would take for the class's own signature
+
+        def __new__(cls, *args: Any, **options: Any) -> Any:
+            """Make an old-style service of the arguments of one."""
+            # `inner` is the third argument; a copy is made without any.
+            if cls is Service and (args or options) and len(args) < 3 and "inner" not in options:
+                from ..legacy.service import Service as RunnerService
+
+                return RunnerService(*args, **options)
+            return super().__new__(cls)
 
     def __init__(
         self,
@@ -36,13 +49,9 @@ class Service:
         labels: dict[str, str] | None = None,
         models: list[Any] | None = None,
         cmd: list[str] | None = None,
-        **old_style: Any,
     ):
-        if inner is None or old_style:
-            raise NotSupportedYet(
-                f"bentoml.Service({', '.join(f'{key}=...' for key in old_style)})",
-                f"service `{name}` of the runner model",
-            )
+        if inner is None:
+            raise TypeError(f"service `{name}` has no class: `inner` is missing")
         self.name = name
         self.config = dict(config or {})
         self.inner = inner

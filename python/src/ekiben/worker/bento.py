@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import BentoMLException
 from ..stores.documents import read_text
 from ..tag import Tag
-from ..unsupported import NotSupportedYet
 
 if TYPE_CHECKING:
     from ..services.service import Service
@@ -41,8 +40,6 @@ class ServedBento:
         for key in ("service", "name", "version"):
             if not isinstance(data.get(key), str):
                 raise BentoMLException(f"cannot read `{file}`: missing field `{key}`")
-        if data.get("runners") or (data.get("apis") and not data.get("services")):
-            raise NotSupportedYet("bentoml.Service", f"bento `{data['name']}` is of the runner model")
         return cls(path, data)
 
     @property

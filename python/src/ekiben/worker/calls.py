@@ -111,7 +111,6 @@ class Calls:
         # Read every type now: the first call must not pay for it.
         for method in service.apis.values():
             _ = method.input_spec, method.output_spec, method.ctx_param
-            method.batchable = method.batchable and not method.is_stream
 
     def begin(self, frame: Frame) -> None:
         """Start a call."""
@@ -173,15 +172,7 @@ class Calls:
                 self._send(call.id, cancelled_answer())
                 return
             args, kwargs = self._arguments(call)
-            method = call.method
-            if method.batchable and method.ctx_param is None:
-                alone = [Share((args, kwargs))]
-                function = functools.partial(method.func, self._instance)
-                batches.compute(function, alone, method.batch_dim, method.max_batch_size)
-                value = alone[0].taken()
-            else:
-                value = method.func(self._instance, *args, **kwargs)
-            self._answer(call, value)
+            self._answer(call, self._invoke(call, args, kwargs))
         except BaseException as error:
             self._failed(call, error)
         finally:
@@ -191,14 +182,7 @@ class Calls:
         """Serve a call on the loop."""
         try:
             args, kwargs = self._arguments(call)
-            method = call.method
-            if method.batchable and method.ctx_param is None:
-                alone = [Share((args, kwargs))]
-                function = functools.partial(method.func, self._instance)
-                await batches.compute_async(function, alone, method.batch_dim, method.max_batch_size)
-                value = alone[0].taken()
-            else:
-                value = method.func(self._instance, *args, **kwargs)
+            value = self._invoke(call, args, kwargs)
             if inspect.isawaitable(value):
                 value = await value
             if inspect.isasyncgen(value):
@@ -316,7 +300,7 @@ class Calls:
                 return Answer(200, [("content-type", output.content_type)]), None, [body]
             except Exception as failure:
                 error = failure
-        answer = self._error_answer(error, is_client)
+        answer = self._told(error, is_client)
         cause = error.__cause__ if isinstance(error, InvalidInput) else error
         logger.error("Exception on %s [POST]", batch.method.route, exc_info=cause)
         return answer, None, [answer.body]
@@ -338,10 +322,11 @@ class Calls:
             body.extend(parts)
         self._channel.send_parts({"type": "results", "id": batch_id, "answers": told}, body)
 
-    def _error_answer(self, error: BaseException, is_client: bool) -> Answer:
-        if isinstance(error, InvalidInput):
-            return invalid_input_answer(error)
-        return error_answer(error) if is_client else value_error_answer(error)
+    def _told(self, error: BaseException, is_client: bool) -> Answer:
+        """Return the answer to an exception: to a client, or to another worker."""
+        if is_client or isinstance(error, InvalidInput):
+            return self._error_answer(error)
+        return value_error_answer(error)
 
     def _arguments(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
         request, method = call.request, call.method
@@ -359,6 +344,22 @@ class Calls:
         if method.ctx_param is not None:
             kwargs[method.ctx_param] = self._service.context
         return args, kwargs
+
+    def _invoke(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the method of the instance; one whose calls are merged as with a batch of one."""
+        method = call.method
+        if not method.batchable or method.is_stream or method.ctx_param is not None:
+            return method.func(self._instance, *args, **kwargs)
+        function = functools.partial(method.func, self._instance)
+        alone = Share((args, kwargs))
+        if method.is_async:
+            return self._alone(call, function, alone)
+        batches.compute(function, [alone], method.batch_dim, method.max_batch_size)
+        return alone.taken()
+
+    async def _alone(self, call: Call, function: Callable[..., Any], alone: Share) -> Any:
+        await batches.compute_async(function, [alone], call.method.batch_dim, call.method.max_batch_size)
+        return alone.taken()
 
     def _answer(self, call: Call, value: Any) -> None:
         """Send the returned value."""
@@ -382,10 +383,14 @@ class Calls:
         if isinstance(error, asyncio.CancelledError):
             self._send_error(call, cancelled_answer(), "the call was cancelled")
             return
-        answer = self._error_answer(error, call.encoding is None)
+        answer = self._told(error, call.encoding is None)
         cause = error.__cause__ if isinstance(error, InvalidInput) else error
         logger.error("Exception on %s [%s]", call.request.path, call.request.method, exc_info=cause)
         self._send_error(call, answer, f"{type(error).__name__}: {error}")
+
+    def _error_answer(self, error: BaseException) -> Answer:
+        """Return the answer to an exception."""
+        return invalid_input_answer(error) if isinstance(error, InvalidInput) else error_answer(error)
 
     def _send_error(self, call: Call, answer: Answer, message: str) -> None:
         if call.started:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ..context import server_context
+from ..legacy.service import Service as RunnerService
 from ..services.current import set_current_service
 from ..services.hooks import DEPLOYMENT, SHUTDOWN, STARTUP, find_hooks
-from ..services.loader import import_service
+from ..services.loader import AnyService, import_service
 from ..services.service import Service
 from ..stores.home import serve_bento
 from ..unsupported import NotSupportedYet
@@ -96,10 +97,11 @@ class Session:
     def run(self) -> None:
         """Live; raises ``StartFailure`` when the worker never became ready."""
         service = self._describe()
-        _run_stage("models", lambda: [reference.resolved() for reference in service.models])
+        if isinstance(service, Service):  # the models of an old-style one were found when its module was imported
+            _run_stage("models", lambda: [reference.resolved() for reference in service.models])
         asyncio.run(self._serve(service))
 
-    def _describe(self) -> Service:
+    def _describe(self) -> AnyService:
         """Import the user's module and tell the front what it has."""
         server_context.worker_index = self._settings.worker_id
         unit = self._settings.unit
@@ -108,7 +110,11 @@ class Session:
         if unit is not None:
             return self._describe_unit(_run_stage("import", lambda: find_unit(service, unit)))
         server_context.service_name = service.name
-        server_context.service_routes = [service.full_route(method) for method in service.apis.values()]
+        if isinstance(service, RunnerService):
+            server_context.service_type = "api_server"
+            server_context.service_routes = [api.path for api in service.apis.values()]
+        else:
+            server_context.service_routes = [service.full_route(method) for method in service.apis.values()]
         _run_stage("describe", partial(self._send_description, service, import_string))
         return service
 
@@ -120,7 +126,7 @@ class Session:
         _run_stage("describe", lambda: self._channel.send(describe_unit_frame(unit)))
         return unit
 
-    def _import(self) -> tuple[Service, str]:
+    def _import(self) -> tuple[AnyService, str]:
         settings = self._settings
         target, working_dir = settings.target, settings.working_dir
         if settings.bento is not None:
@@ -135,11 +141,17 @@ class Session:
             raise ValueError("neither a target nor a bento is given")
         service = import_service(target, working_dir)
         if self._bento is not None:
-            self._bento.pin_models(service)
+            if isinstance(service, Service):
+                self._bento.pin_models(service)
             service.bento = self._bento
         return service, service.import_string
 
-    def _send_description(self, service: Service, import_string: str) -> None:
+    def _send_description(self, service: AnyService, import_string: str) -> None:
+        if isinstance(service, RunnerService):
+            from . import legacy
+
+            self._channel.send(legacy.describe_frame(service, import_string))
+            return
         from .description import apply_envs, describe_frame
 
         frame = describe_frame(service, import_string, self._bento.version if self._bento else None)
@@ -148,9 +160,7 @@ class Session:
         apply_envs(service)
         self._channel.send(frame)
 
-    async def _serve(self, service: Service) -> None:
-        from .calls import Calls
-
+    async def _serve(self, service: AnyService) -> None:
         loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         invocations = Invocations(self._channel, loop)
@@ -160,10 +170,14 @@ class Session:
         # Hooks may call other units already; calls come only after `ready`.
         self._channel.attach(loop, partial(_dispatch, handlers), self._front_is_gone)
         try:
-            await self._start(service)
+            await (self._start_legacy(service) if isinstance(service, RunnerService) else self._start(service))
         except BaseException:
             self._channel.detach()
             raise
+        if isinstance(service, RunnerService):
+            from .legacy import LegacyCalls as Calls
+        else:
+            from .calls import Calls
         calls = Calls(service, self._instance, self._channel, loop)
         probes = Probes(self._instance, self._channel)
         handlers |= {
@@ -193,6 +207,22 @@ class Session:
         except Exception as error:
             raise StartFailure("startup", error) from error
 
+    async def _start_legacy(self, service: RunnerService) -> None:
+        """Run the hooks before serving and make the runners ready."""
+        from .legacy import run_hooks
+
+        self._instance = service
+        try:
+            if self._settings.worker_id == 1:
+                await run_hooks("deployment", service.deployment_hooks)
+        except Exception as error:
+            raise StartFailure("init", error) from error
+        set_current_service(service)
+        try:
+            await run_hooks("startup", service.startup_hooks)
+        except Exception as error:
+            raise StartFailure("startup", error) from error
+
     def _front_is_gone(self, reason: str | None) -> None:
         if reason is not None:
             logger.error("closing the connection to the front: %s", reason)
@@ -208,13 +238,21 @@ class Session:
             await calls.finished()
         await _at_most(FLUSH_SECONDS, probes.finished())
         try:
-            await _run_hooks(type(self._instance), self._instance, SHUTDOWN)
+            await self._run_last_hooks()
         except Exception:
             logger.exception("a shutdown hook failed")
         await _at_most(FLUSH_SECONDS, self._channel.flushed())
         set_current_service(None)
         self._channel.close()
         _exit_within(EXIT_SECONDS)
+
+    async def _run_last_hooks(self) -> None:
+        if isinstance(self._instance, RunnerService):
+            from .legacy import stop
+
+            await stop(self._instance)
+        else:
+            await _run_hooks(type(self._instance), self._instance, SHUTDOWN)
 
 
 def _dispatch(handlers: dict[str, Callable[[Frame], None]], frame: Frame) -> None:
