@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..apis.method import APIMethod
 from ..context import Context, Request, Response
-from ..exceptions import BentoMLException
+from ..exceptions import BadInput, BentoMLException
+from ..io.images import has_broken_image
 from ..io.inputs import InvalidInput
 from .answers import (
     Answer,
@@ -22,6 +24,7 @@ from .answers import (
     merge_headers,
     response_headers,
 )
+from .asgi import run_application
 from .streams import send_async_stream, send_stream
 from .threads import CallThreads
 
@@ -38,7 +41,7 @@ PICKLE = "application/vnd.bentoml+pickle"
 class Call:
     """One call: its request, the method it goes to, and what has become of it."""
 
-    __slots__ = ("cancelled", "id", "method", "request", "response", "started", "task")
+    __slots__ = ("cancelled", "files", "id", "method", "request", "response", "started", "task")
 
     def __init__(self, frame: Frame, method: APIMethod):
         header = frame.header
@@ -55,6 +58,8 @@ class Call:
         self.response = Response()
         self.cancelled = False
         self.started = False
+        # The arguments of an API that takes files.
+        self.files: list[Any] = []
         self.task: asyncio.Task[None] | None = None
 
 
@@ -120,8 +125,13 @@ class Calls:
             if call.cancelled:
                 self._send(call.id, cancelled_answer())
                 return
+            Context.enter(call.request, call.response)
             args, kwargs = self._arguments(call)
-            self._answer(call, call.method.func(self._instance, *args, **kwargs))
+            value = call.method.func(self._instance, *args, **kwargs)
+            if is_http_response(value) and not is_plain(value):
+                asyncio.run_coroutine_threadsafe(self._send_response(call, value), self._loop).result()
+            else:
+                self._answer(call, value)
         except BaseException as error:
             self._failed(call, error)
         finally:
@@ -130,7 +140,12 @@ class Calls:
     async def _run_async(self, call: Call) -> None:
         """Serve a call on the loop."""
         try:
-            args, kwargs = self._arguments(call)
+            Context.enter(call.request, call.response)
+            if call.method.input_spec.takes_files:
+                # Files are written, URLs fetched: not on the loop.
+                args, kwargs = await asyncio.to_thread(self._arguments, call)
+            else:
+                args, kwargs = self._arguments(call)
             value = call.method.func(self._instance, *args, **kwargs)
             if inspect.isawaitable(value):
                 value = await value
@@ -138,8 +153,8 @@ class Calls:
                 await send_async_stream(self._channel, call, value)
             elif inspect.isgenerator(value):
                 await self._loop.run_in_executor(None, send_stream, self._channel, call, value)
-            elif is_http_response(value) and hasattr(value, "body_iterator"):
-                await send_async_stream(self._channel, call, value.body_iterator, value)
+            elif is_http_response(value) and not is_plain(value):
+                await self._send_response(call, value)
             else:
                 self._answer(call, value)
         except BaseException as error:
@@ -149,12 +164,13 @@ class Calls:
 
     def _arguments(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
         request, method = call.request, call.method
-        Context.enter(request, call.response)
         declared = request.content_type
         content_type = declared.partition(";")[0].strip().lower()
         if content_type == PICKLE:
             raise BentoMLException(f"{PICKLE} is not allowed in main server", error_code=415)  # type: ignore[arg-type]
         args, kwargs = method.input_spec.decode(request.raw_body, content_type, declared)
+        if method.input_spec.takes_files:
+            call.files = [*args, *kwargs.values()]
         if method.ctx_param is not None:
             kwargs[method.ctx_param] = self._service.context
         return args, kwargs
@@ -165,19 +181,30 @@ class Calls:
             send_stream(self._channel, call, value)
             return
         if is_http_response(value):
-            answer = Answer(checked_status(value.status_code), response_headers(value), getattr(value, "body", b""))
+            answer = Answer(checked_status(value.status_code), response_headers(value), value.body)
+            take_background(call, value)
         else:
-            output = call.method.output_spec
-            answer = Answer(200, [("content-type", output.content_type)], output.encode(value))
+            answer = Answer(*call.method.output_spec.render(value))
         self._send(call.id, apply_context(call, answer))
+
+    async def _send_response(self, call: Call, response: Any) -> None:
+        """Send a response object that makes its body while it is sent: a stream, a file."""
+        if hasattr(response, "body_iterator"):
+            await send_async_stream(self._channel, call, response.body_iterator, response)
+            take_background(call, response)
+        else:
+            await run_application(response, self._channel, call, partial(apply_context, call))
 
     def _failed(self, call: Call, error: BaseException) -> None:
         """Answer a call that raised; the traceback goes to the log."""
         if isinstance(error, asyncio.CancelledError):
             self._send_error(call, cancelled_answer(), "the call was cancelled")
             return
-        answer = invalid_input_answer(error) if isinstance(error, InvalidInput) else error_answer(error)
         cause = error.__cause__ if isinstance(error, InvalidInput) else error
+        if isinstance(error, (OSError, SyntaxError, ValueError)) and has_broken_image(call.files):
+            # Images are decoded at work, not before: what fails there may be what the client sent.
+            error = BadInput("Cannot decode the image")
+        answer = invalid_input_answer(error) if isinstance(error, InvalidInput) else error_answer(error)
         logger.error("Exception on %s [%s]", call.request.path, call.request.method, exc_info=cause)
         self._send_error(call, answer, f"{type(error).__name__}: {error}")
 
@@ -221,6 +248,18 @@ class Calls:
             logger.exception("Background task of %s failed", call.request.path)
         finally:
             call.request.close()
+
+
+def is_plain(response: Any) -> bool:
+    """Tell whether a response object has its body already."""
+    return hasattr(response, "body") and not hasattr(response, "body_iterator")
+
+
+def take_background(call: Call, response: Any) -> None:
+    """Run the background task of a response object, after those of the context."""
+    task = getattr(response, "background", None)
+    if task is not None:
+        call.response.background.add_task(task)
 
 
 def apply_context(call: Call, answer: Answer) -> Answer:

@@ -45,9 +45,6 @@ def refuse_unsupported(service: Service) -> None:
     if service.dependencies:
         attribute = next(iter(service.dependencies))
         raise NotSupportedYet("bentoml.depends", f"attribute `{attribute}` of service `{name}`")
-    for method in service.apis.values():
-        if method.is_task:
-            raise NotSupportedYet("bentoml.task", f"method `{method.name}` of service `{name}`")
     if service.mount_apps:
         raise NotSupportedYet("bentoml.asgi_app", f"mounted at `{service.mount_apps[0][1]}` of service `{name}`")
     if service.middlewares:
