@@ -77,6 +77,9 @@ pub struct Endpoint {
     /// Whether the answer is a stream.
     #[serde(default)]
     pub is_stream: bool,
+    /// Whether calls may be submitted as tasks.
+    #[serde(default)]
+    pub is_task: bool,
 }
 
 impl ServiceManifest {

@@ -261,6 +261,7 @@ impl Server {
         while self.workers.join_next().await.is_some() {}
         // Calls that were cut have been answered just now.
         let _ = tokio::time::timeout(LAST_WORDS, last_answers(&mut self.port)).await;
+        self.front.close();
         forced
     }
 
