@@ -236,6 +236,7 @@ def test_runners_are_ready_before_the_hooks_and_gone_after_them(serve: Serve, tm
     def h(text): return runner.letters.async_stream(text)
     """,
         "service:svc",
+        arguments=("--in-process",),
     )
     front.ready()
     assert front.ask("f", b"x")[2] == b"X"

@@ -158,6 +158,9 @@ pub struct Endpoint {
     /// How calls may be merged; `None` when each is computed alone.
     #[serde(default)]
     pub batch: Option<Batching>,
+    /// Whether calls may be submitted as tasks.
+    #[serde(default)]
+    pub is_task: bool,
 }
 
 /// How calls of an API may be merged.

@@ -66,12 +66,12 @@ class File(IODescriptor):
 
     def _first_file(self, content: Content) -> FileLike:
         found = []
-        for part in form_parts(content.body, content.content_type or ""):
+        for _, part in form_parts(content.body, content.content_type or ""):
             if part.filename is None:
                 continue
             media = part.headers.get("content-type", "")
             if self._mime_type is None or media == self._mime_type:
-                return FileLike(part.content, part.filename)
+                return FileLike(bytes(part.content), part.filename)
             found.append(media)
         if not found:
             raise BentoMLException("no File found in multipart form")

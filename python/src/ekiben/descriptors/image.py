@@ -88,10 +88,10 @@ class Image(IODescriptor):
                 )
             return bytes(content.body)
         found = []
-        for part in form_parts(content.body, content.content_type or ""):
+        for _, part in form_parts(content.body, content.content_type or ""):
             media = (part.headers.get("content-type") or "").partition(";")[0].strip().lower()
             if media in self._allowed:
-                return part.content
+                return bytes(part.content)
             if part.filename is not None:
                 found.append(media)
         if not found:
