@@ -15,10 +15,12 @@ pub mod log;
 pub mod manifest;
 pub mod payload;
 pub mod readahead;
+pub mod reload;
 pub mod server;
 pub mod settings;
 pub mod shutdown;
 pub mod target;
+pub mod tracing;
 pub mod worker;
 
 pub use command::ServeArgs;

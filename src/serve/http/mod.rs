@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod api;
 pub mod body;
+pub mod compression;
 pub mod connection;
 pub mod cors;
 pub mod exchange;
@@ -14,4 +15,6 @@ pub mod metrics;
 pub mod pages;
 pub mod reply;
 pub mod routes;
+pub mod tls;
+pub mod traced;
 pub mod user_metrics;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use percent_encoding::percent_decode_str;
 
+use crate::serve::config::service::Endpoints;
 use crate::serve::manifest::{ServiceManifest, Style};
 
 /// What is at a path.
@@ -68,8 +69,8 @@ const SCHEMA: &str = "/schema.json";
 const UNMATCHED: &str = "unmatched";
 
 impl Routes {
-    /// Makes the table of a service; APIs come before pages.
-    pub fn new(manifest: &ServiceManifest) -> Self {
+    /// Makes the table of a service; APIs come before pages, and pages before their other paths.
+    pub fn new(manifest: &ServiceManifest, endpoints: &Endpoints) -> Self {
         let mut routes = Self { places: HashMap::new(), labels: Vec::new() };
         let prefix = manifest.path_prefix.trim_end_matches('/');
         for (index, endpoint) in manifest.endpoints.iter().enumerate() {
@@ -80,6 +81,11 @@ impl Routes {
         }
         if manifest.style == Style::Class {
             routes.add(SCHEMA.to_owned(), Place::Page(Page::Schema));
+        }
+        for (path, page) in [(&endpoints.live, Page::Live), (&endpoints.ready, Page::Ready)] {
+            if let Some(path) = path {
+                routes.add(path.clone(), Place::Page(page));
+            }
         }
         routes.labels.push(UNMATCHED.to_owned());
         routes
@@ -135,7 +141,8 @@ mod tests {
             "name": "S", "import_string": "s:S", "slots": 1, "path_prefix": prefix,
             "endpoints": [{"name": "a", "route": "/v1/a"}, {"name": "b", "route": "/größe b"}],
         });
-        Routes::new(&serde_json::from_value(manifest).unwrap())
+        let endpoints = Endpoints { live: Some("/v1/a".to_owned()), ready: Some("/health".to_owned()) };
+        Routes::new(&serde_json::from_value(manifest).unwrap(), &endpoints)
     }
 
     #[test]
@@ -145,6 +152,7 @@ mod tests {
         assert_eq!(routes.find("/gr%C3%B6%C3%9Fe%20b"), Found::Place(Place::Api(1), 1));
         assert_eq!(routes.find("/healthz"), Found::Place(Place::Page(Page::Live), 3));
         assert_eq!(routes.find("/"), Found::Place(Place::Page(Page::Index), 7));
+        assert_eq!(routes.find("/health"), Found::Place(Place::Page(Page::Ready), 9));
         assert_eq!(routes.find("/v1/a/"), Found::Redirect("/v1/a"));
         assert_eq!(routes.find("/v1"), Found::Nothing);
         assert_eq!(routes.find("//"), Found::Redirect("/"));
@@ -167,7 +175,7 @@ mod tests {
         assert!(matches!(routes.find("/p/livez"), Found::Place(Place::Page(Page::Live), _)));
         assert!(matches!(routes.find("/p/"), Found::Place(Place::Page(Page::Index), _)));
         assert!(matches!(routes.find("/schema.json"), Found::Place(Place::Page(Page::Schema), _)));
-        assert_eq!(routes.find("/v1/a"), Found::Nothing);
+        assert_eq!(routes.find("/v1"), Found::Nothing);
         assert_eq!(routes.find("/livez"), Found::Nothing);
     }
 }
