@@ -163,7 +163,7 @@ mod tests {
     fn a_service_of_functions_has_no_schema() {
         let manifest =
             json!({"name": "s", "style": "legacy", "import_string": "s:s", "slots": 1, "endpoints": []});
-        let routes = Routes::new(&serde_json::from_value(manifest).unwrap());
+        let routes = Routes::new(&serde_json::from_value(manifest).unwrap(), &Endpoints::default());
         assert_eq!(routes.find("/schema.json"), Found::Nothing);
         assert!(matches!(routes.find("/docs.json"), Found::Place(Place::Page(Page::Docs), _)));
     }
