@@ -246,3 +246,26 @@ fn what_is_wrong_with_certificates_is_said_at_the_start() {
         assert!(!message.contains("geheim") && !message.contains("falsch"), "{message}");
     }
 }
+
+#[test]
+fn spans_go_to_collectors_whose_authority_is_known() {
+    // The other server takes anything at `/echo`, and says in its log what it got.
+    let collector = plan().arguments(&SERVER).start();
+    wait_ready(&collector, &CA);
+    let traced = |authority: Option<&str>| {
+        let endpoint = format!("https://localhost:{}/echo", collector.port());
+        let otlp = json!({"protocol": "http", "endpoint": endpoint, "http": {"certificate_file": authority}});
+        let tracing = json!({"exporter_type": "otlp", "sample_rate": 1.0, "otlp": otlp});
+        let server = Plan::fake("ok").config(&json!({ "tracing": tracing })).start_ready();
+        assert_eq!(server.post("/echo", "{}").status, 200);
+        server.stop(rustix::process::Signal::TERM).succeeded().stdout
+    };
+    let authority = collector.directory().join("ca.pem");
+    let log = traced(authority.to_str());
+    assert!(!log.contains("spans were lost"), "{log}");
+    let got = "(scheme=https,method=POST,path=/echo,type=application/x-protobuf,";
+    collector.wait_for("the spans", || collector.log().contains(got));
+    let log = traced(None);
+    assert!(log.contains("spans were lost: cannot connect to `https://localhost:"), "{log}");
+    assert!(log.contains("UnknownIssuer"), "{log}");
+}

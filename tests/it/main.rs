@@ -24,6 +24,7 @@ mod e2e_legacy;
 mod e2e_matrix;
 mod e2e_minilm;
 mod e2e_registry;
+mod e2e_reload;
 mod e2e_reproducible;
 mod e2e_serve;
 mod e2e_storage;
