@@ -1,16 +1,20 @@
 //! `serve` on this machine: finds the target, provides the SDK, and runs the front.
 
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use super::context::{ContextError, bentoml_home, cache_directory};
 use super::discovery::walk;
+use crate::bentofile::{self, Bentofile, Selector};
 use crate::discover::{self, ModelSource};
 use crate::env::Environment;
 use crate::fs::FsError;
 use crate::resolve::runtime;
 use crate::serve::readahead::{self, DeclaredModel};
+use crate::serve::reload::Watch;
 use crate::serve::{self, ServeArgs, ServeError, Target};
 use crate::store::{self, Home};
 use crate::tag::TagQuery;
@@ -62,8 +66,24 @@ pub fn serve(args: &ServeArgs, environment: &Environment) -> Result<(), HostServ
         let declared = declared_models(import_string, working_dir, environment);
         settings.read_ahead.splice(..0, declared);
     }
+    if settings.reload.is_some()
+        && let Some(watch) = watched(&settings.target.sources())
+    {
+        settings.reload = Some(watch);
+    }
     settings.sdk_path = Some(runtime::unpack_sdk(&cache_directory(environment)?.join("sdk/source"))?);
     Ok(serve::run(settings)?)
+}
+
+/// The files that a bento of the project would have; `None` when its bentofile is for a build to complain of.
+fn watched(project: &Path) -> Option<Watch> {
+    let Bentofile { include, exclude, .. } = bentofile::load(project, None).ok()?.bentofile;
+    let selector = Selector::new(&include, &exclude);
+    let listing = move |directory: &Path| {
+        let selection = selector.select(directory).map_err(io::Error::other)?;
+        Ok(selection.files.into_iter().map(|file| file.source).collect())
+    };
+    Some(Watch::new(project.to_owned(), Arc::new(listing)))
 }
 
 /// The class-level models of a service that is no bento yet. What is wrong with its source is for the worker to say.

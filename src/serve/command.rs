@@ -8,10 +8,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser};
-use serde_json::Number;
+use serde_json::{Map, Number, Value};
 
+use super::config::Secret;
 use super::error::{ServeError, chain};
 use super::log::complain;
+use super::reload::Watch;
 use super::settings::{FirstFailure, Mode, Settings};
 use super::target::Target;
 use super::worker::message::Level;
@@ -56,6 +58,9 @@ pub struct ServeArgs {
     /// Has no effect: it is the default
     #[arg(long, hide = true)]
     pub production: bool,
+    /// Loads the service again when a file of its directory changes
+    #[arg(long)]
+    pub reload: bool,
     /// The Python interpreter of the workers [default: python3]
     #[arg(long, value_name = "PATH")]
     pub python: Option<PathBuf>,
@@ -65,6 +70,56 @@ pub struct ServeArgs {
     /// Logs everything
     #[arg(long, visible_alias = "debug", conflicts_with = "quiet")]
     pub verbose: bool,
+    /// The options of TLS.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+}
+
+/// The options of TLS; each is a key of the configuration's section `ssl`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "TLS")]
+pub struct TlsArgs {
+    /// The server's certificate, and those between it and its authority (PEM); turns TLS on
+    #[arg(long = "ssl-certfile", value_name = "FILE")]
+    pub certfile: Option<String>,
+    /// The private key (PEM) [default: the file of the certificate]
+    #[arg(long = "ssl-keyfile", value_name = "FILE")]
+    pub keyfile: Option<String>,
+    /// What the private key is encrypted with; others can see it in the list of processes, unlike `ssl.keyfile_password`
+    #[arg(long = "ssl-keyfile-password", value_name = "TEXT")]
+    pub keyfile_password: Option<Secret>,
+    /// The authorities of clients (PEM)
+    #[arg(long = "ssl-ca-certs", value_name = "FILE")]
+    pub ca_certs: Option<String>,
+    /// Certificates of clients: 0 are not asked for, 1 are optional, 2 are required
+    #[arg(long = "ssl-cert-reqs", value_name = "N")]
+    pub cert_reqs: Option<u8>,
+    /// 17 is TLS 1.2 and 1.3, 5 is TLS 1.2 alone, as in Python's `ssl` [default: 17]
+    #[arg(long = "ssl-version", id = "ssl-version", value_name = "N")]
+    pub version: Option<u8>,
+    /// Cipher suites of TLS 1.2 by OpenSSL's names, with `:` between [default: all that are safe]
+    #[arg(long = "ssl-ciphers", value_name = "LIST")]
+    pub ciphers: Option<String>,
+}
+
+impl TlsArgs {
+    /// Returns the options as configuration.
+    fn section(&self) -> Map<String, Value> {
+        let text = |text: &Option<String>| text.as_deref().map(Value::from);
+        let members = [
+            ("enabled", self.certfile.is_some().then_some(Value::Bool(true))),
+            ("certfile", text(&self.certfile)),
+            ("keyfile", text(&self.keyfile)),
+            ("keyfile_password", self.keyfile_password.as_ref().map(|secret| secret.reveal().into())),
+            ("ca_certs", text(&self.ca_certs)),
+            ("cert_reqs", self.cert_reqs.map(Value::from)),
+            ("version", self.version.map(Value::from)),
+            ("ciphers", text(&self.ciphers)),
+        ];
+        let members: Map<String, Value> =
+            members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        if members.is_empty() { Map::new() } else { Map::from_iter([("ssl".to_owned(), members.into())]) }
+    }
 }
 
 #[derive(Debug, Parser)]
@@ -98,8 +153,11 @@ impl ServeArgs {
             keep_alive: self.timeout_keep_alive.map_or(defaults.keep_alive, Duration::from_secs),
             backlog: self.backlog,
             mode: if self.development { Mode::Development } else { Mode::Production },
-            first_failure: if is_contained { FirstFailure::Exit } else { FirstFailure::Retry },
+            // With `--reload` the next start waits for a change.
+            first_failure: if is_contained || self.reload { FirstFailure::Exit } else { FirstFailure::Retry },
             log_level: self.log_level(&environment),
+            flags: self.tls.section(),
+            reload: self.reload.then(|| Watch::everything(defaults.target.sources())),
             target: defaults.target,
             read_ahead: defaults.read_ahead,
             sdk_path: defaults.sdk_path,
@@ -201,4 +259,35 @@ fn port(environment: &Environment) -> Result<Option<u16>, ServeError> {
 
 fn with_name(options: &[OsString]) -> impl Iterator<Item = OsString> {
     std::iter::once(OsString::from("ekiben-serve")).chain(options.iter().cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_tls_are_configuration() {
+        let section = |line: &str| {
+            let line = line.split_whitespace().map(OsString::from);
+            CommandLine::parse_from([OsString::from("ekiben-serve")].into_iter().chain(line))
+                .arguments
+                .tls
+                .section()
+        };
+        assert_eq!(section(""), Map::new());
+        let found = section("--ssl-certfile c --ssl-version 5 --ssl-keyfile-password 1");
+        let expected =
+            json!({"ssl": {"enabled": true, "certfile": "c", "keyfile_password": "1", "version": 5}});
+        assert_eq!(Value::Object(found), expected);
+        // What is configured to be off stays off.
+        assert_eq!(Value::Object(section("--ssl-cert-reqs 2")), json!({"ssl": {"cert_reqs": 2}}));
+    }
 }

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use thiserror::Error;
 
 use super::config::ConfigError;
+use super::http::tls::TlsError;
 use super::target::TargetError;
+use super::tracing::TracingError;
 use super::worker::placement::PlacementError;
 use super::worker::supervisor::WorkerError;
 
@@ -48,6 +50,12 @@ pub enum ServeError {
     /// A unit asks for devices in a way that cannot be met.
     #[error(transparent)]
     Placement(#[from] PlacementError),
+    /// The port cannot have TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Spans cannot be sent where they should go.
+    #[error(transparent)]
+    Tracing(#[from] TracingError),
     /// The address is taken.
     #[error("port {} is already in use on {}; stop what listens there, or choose another with `--port`", address.port(), address.ip())]
     PortInUse {

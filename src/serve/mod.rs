@@ -15,11 +15,13 @@ pub mod log;
 pub mod manifest;
 pub mod payload;
 pub mod readahead;
+pub mod reload;
 pub mod server;
 pub mod settings;
 pub mod shutdown;
 pub mod target;
 pub mod tasks;
+pub mod tracing;
 pub mod worker;
 
 pub use command::ServeArgs;

@@ -11,17 +11,20 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::batch::policy::Limits;
-use super::config::{Layers, RunnerConfig, ServiceConfig};
+use super::config::{Layers, RunnerConfig, ServiceConfig, Ssl};
 use super::crew::{Crew, Shared};
-use super::error::ServeError;
+use super::error::{ServeError, chain};
 use super::http::front::{Front, Service, Surroundings};
 use super::http::listener::{Port, listen};
+use super::http::tls::{self, Protection};
 use super::log::Log;
 use super::manifest::{Batching, Endpoint, ServiceManifest, Style, UnitKind};
 use super::readahead::{Places, ReadAhead};
+use super::reload::{Change, Watcher};
 use super::settings::{Mode, Settings};
 use super::shutdown::{Signals, reap_orphans};
 use super::target::Target;
+use super::tracing::{Origin, Tracer};
 use super::worker::message::Level;
 use super::worker::placement::{Machine, Placement, PlacementError};
 use super::worker::pool::Pool;
@@ -35,6 +38,9 @@ const CORES_PER_THREAD: usize = 4;
 
 /// Most threads of the front.
 const THREADS: usize = 8;
+
+/// How long calls may take to end before the service is loaded again.
+const RELOAD_GRACE: Duration = Duration::from_secs(5);
 
 /// How long connections may take to send their last answers once the workers are gone.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -58,17 +64,32 @@ pub fn run(settings: Settings) -> Result<(), ServeError> {
 
 async fn serve(settings: Settings, log: Log) -> Result<(), ServeError> {
     let mut signals = Signals::install().map_err(ServeError::SetUp)?;
-    let layers = Layers::load(&settings.environment)?;
+    let layers = Layers::load(&settings.environment)?.with_flags(settings.flags.clone());
+    let mut watcher = Watcher::start(settings.reload.clone()).await;
     let (mut server, mut news) = Server::new(settings, layers, log);
+    server.protect(ServiceConfig::protection(&server.layers.general())?.as_ref())?;
     if let Some(address) = server.early_address()? {
         server.open(address)?;
     }
     server.entry.hire(1);
     let reading_ahead = server.read_ahead();
     let reaper = tokio::spawn(reap_orphans());
-    let failed = tokio::select! {
-        failed = server.follow(&mut news) => Some(failed),
-        () = signals.next() => None,
+    let failed = loop {
+        let change = tokio::select! {
+            failed = server.follow(&mut news) => match &mut watcher {
+                None => break Some(failed),
+                Some(watcher) => {
+                    server.complain(&failed);
+                    tokio::select! {
+                        change = watcher.next() => change,
+                        () = signals.next() => break None,
+                    }
+                }
+            },
+            change = Watcher::next_of(watcher.as_mut()) => change,
+            () = signals.next() => break None,
+        };
+        news = server.reload(&change).await;
     };
     drop(reading_ahead);
     let ended = server.end(&mut signals, failed.is_some()).await;
@@ -91,6 +112,7 @@ struct Server {
     machine: Machine,
     port: Option<JoinHandle<()>>,
     closing: watch::Sender<bool>,
+    protection: watch::Sender<Protection>,
 }
 
 impl Server {
@@ -112,6 +134,7 @@ impl Server {
             port: None,
             closing: watch::channel(false).0,
             shared,
+            protection: watch::channel(None).0,
             settings,
             layers,
             log,
@@ -147,6 +170,7 @@ impl Server {
             keep_alive: self.settings.keep_alive,
             log: self.log.clone(),
             closing: self.closing.subscribe(),
+            protection: self.protection.subscribe(),
         };
         self.port = Some(tokio::spawn(port.accept(listener)));
         Ok(())
@@ -163,11 +187,69 @@ impl Server {
             Mode::Production => "production",
             Mode::Development => "development",
         };
+        let scheme = if self.protection.borrow().is_some() { "https" } else { "http" };
         let text = format!(
-            "Starting {mode} HTTP BentoServer from \"{}\" listening on http://{host}:{port} (Press CTRL+C to quit)",
+            "Starting {mode} HTTP BentoServer from \"{}\" listening on {scheme}://{host}:{port} (Press CTRL+C to quit)",
             self.settings.target.label()
         );
         self.log.line(Level::Info, &"cli".into(), text);
+    }
+
+    /// Gives the port keys, if it has none yet: connections without them end.
+    fn protect(&mut self, ssl: Option<&Ssl>) -> Result<(), ServeError> {
+        let Some(ssl) = ssl.filter(|_| self.protection.borrow().is_none()) else { return Ok(()) };
+        self.protection.send_replace(Some(tls::acceptor(ssl)?));
+        if self.port.is_some() {
+            let text = "the service has TLS: from now on the port takes https only";
+            self.log.line(Level::Info, &"cli".into(), text);
+        }
+        Ok(())
+    }
+
+    /// Tells why the service cannot be served, where a change of its files may help.
+    fn complain(&self, error: &ServeError) {
+        let text = format!("{}; waiting for a change", chain(error));
+        self.log.line(Level::Error, &"cli".into(), text);
+    }
+
+    /// Begins again with the files as they are now. The port stays open and answers 503 meanwhile.
+    async fn reload(&mut self, change: &Change) -> mpsc::UnboundedReceiver<News> {
+        let component = "observer".into();
+        self.log.line(Level::Warning, &component, change.to_string());
+        self.log.line(Level::Warning, &component, "Detected changes. Reloading...");
+        let (fresh, news) = Self::new(self.settings.clone(), self.layers.clone(), self.log.clone());
+        let before = self.front.restart(Arc::clone(&fresh.entry.roster));
+        // Calls that take longer than that are cut: their handlers are what was changed.
+        let _ = tokio::time::timeout(RELOAD_GRACE, self.retire(before.as_deref())).await;
+        self.kill().await;
+        if let Some(service) = before {
+            service.pool.abandon();
+            service.close().await;
+        }
+        let stale = std::mem::replace(self, fresh);
+        let Self { front, port, closing, protection, .. } = stale;
+        (self.front, self.port, self.closing, self.protection) = (front, port, closing, protection);
+        self.entry.hire(1);
+        news
+    }
+
+    /// Lets what runs end, and then the workers.
+    async fn retire(&mut self, service: Option<&Service>) {
+        if let Some(service) = service {
+            service.pool.settle().await;
+        }
+        self.entry.drain().await;
+        for crew in &mut self.units {
+            crew.drain().await;
+        }
+    }
+
+    /// Ends all workers at once.
+    async fn kill(&mut self) {
+        self.entry.kill().await;
+        for crew in &mut self.units {
+            crew.kill().await;
+        }
     }
 
     /// Does what workers make necessary, until the server cannot go on.
@@ -201,6 +283,9 @@ impl Server {
     /// Begins to serve what the first worker describes.
     fn staff(&mut self, manifest: &ServiceManifest) -> Result<(), ServeError> {
         let (config, merged) = self.configure(manifest)?;
+        self.note(&config, manifest.style);
+        self.protect(config.ssl.as_ref())?;
+        let tracer = self.tracer(manifest, &config)?;
         let workers = config.workers;
         if self.port.is_none() {
             self.settings.backlog = self.settings.backlog.or(Some(config.backlog));
@@ -215,6 +300,7 @@ impl Server {
             units,
             log: self.log.clone(),
             version: self.settings.target.version().to_owned(),
+            tracer,
         };
         let service = Arc::new(Service::new(manifest, config, surroundings));
         let (name, component) = (Arc::clone(&service.name), Arc::clone(service.component(0)));
@@ -311,6 +397,30 @@ impl Server {
         Ok((config, merged))
     }
 
+    /// Tells of what is configured and has no effect.
+    fn note(&self, config: &ServiceConfig, style: Style) {
+        for note in &config.notes {
+            self.log.line(Level::Info, &"cli".into(), *note);
+        }
+        for key in self.layers.others().filter(|_| style == Style::Class) {
+            let text = format!("`{key}` in the configuration has no effect here: only `services` has");
+            self.log.line(Level::Warning, &"cli".into(), text);
+        }
+    }
+
+    fn tracer(
+        &self,
+        manifest: &ServiceManifest,
+        config: &ServiceConfig,
+    ) -> Result<Option<Tracer>, ServeError> {
+        let (bento, version) = match &self.settings.target {
+            Target::Bento(bento) => (Some(bento.name.clone()), Some(bento.version.clone())),
+            Target::Import { .. } => (None, None),
+        };
+        let origin = Origin { service: manifest.name.clone(), bento, version };
+        Ok(Tracer::start(&config.tracing, &origin, &self.settings.environment, &self.log)?)
+    }
+
     /// Returns how many calls a worker takes; `threads` from outside of the service can only lower it.
     fn slots(&self, manifest: &ServiceManifest, threads: u32) -> u32 {
         let declared = manifest.config.get("threads").and_then(Value::as_u64).unwrap_or(1);
@@ -329,13 +439,12 @@ impl Server {
         let limit = if is_failed { Some(Duration::ZERO) } else { self.settings.graceful_shutdown };
         self.closing.send_replace(true);
         let forced = self.wind_down(signals, limit).await;
-        self.entry.kill().await;
-        for crew in &mut self.units {
-            crew.kill().await;
-        }
+        self.kill().await;
         // Calls that were cut have been answered just now.
         let _ = tokio::time::timeout(LAST_WORDS, last_answers(&mut self.port)).await;
-        self.front.close();
+        if let Some(service) = self.front.service() {
+            service.close().await;
+        }
         forced
     }
 

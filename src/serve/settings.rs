@@ -5,9 +5,10 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::Number;
+use serde_json::{Map, Number, Value};
 
 use super::readahead::{self, DeclaredModel};
+use super::reload::Watch;
 use super::target::Target;
 use super::worker::message::Level;
 use crate::env::Environment;
@@ -66,6 +67,10 @@ pub struct Settings {
     pub log_level: Level,
     /// The models that are read ahead while the workers start.
     pub read_ahead: Vec<DeclaredModel>,
+    /// Configuration from the command line, over all other.
+    pub flags: Map<String, Value>,
+    /// The files whose change loads the service again.
+    pub reload: Option<Watch>,
     /// The environment: configuration is read from it, and workers inherit it.
     pub environment: Environment,
 }
@@ -89,6 +94,8 @@ impl Settings {
             mode: Mode::default(),
             first_failure: FirstFailure::default(),
             log_level: Level::Info,
+            flags: Map::new(),
+            reload: None,
             environment,
         }
     }

@@ -131,6 +131,14 @@ impl Target {
         }
     }
 
+    /// Returns the directory with the service's code.
+    pub fn sources(&self) -> PathBuf {
+        match self {
+            Self::Bento(bento) => bento.directory.join("src"),
+            Self::Import { working_dir, .. } => working_dir.clone(),
+        }
+    }
+
     /// Returns the models that are known without looking at any source.
     pub fn models(&self) -> Vec<DeclaredModel> {
         match self {

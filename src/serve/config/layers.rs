@@ -1,5 +1,6 @@
 //! Where configuration comes from, and in which order one source overrides another.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -37,37 +38,48 @@ const SETTINGS: &[&str] = &[
 const RUNNER_SETTINGS: &[&str] =
     &["batching", "logging", "metrics", "resources", "traffic", "workers_per_resource"];
 
-/// The configuration from outside of the service, lowest first: file, overrides, options.
+/// Versions of the configuration: of services of functions, and of classes.
+const VERSIONS: [u64; 2] = [1, 2];
+
+/// Sections of version 1 that stand beside `api_server` and that version 2 has in each service.
+const BESIDE: [&str; 2] = ["tracing", "monitoring"];
+
+/// The configuration from outside of the service, lowest first: file, overrides, options, flags.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
-    layers: Vec<Layer>,
-}
-
-/// What one source has, by its top keys.
-#[derive(Clone, Debug, Default)]
-struct Layer {
     /// Version 2: services that are classes.
     services: Map<String, Value>,
     /// Version 1: services of functions.
     api_server: Map<String, Value>,
     /// Version 1: their runners.
     runners: Map<String, Value>,
+    /// From the command line.
+    flags: Map<String, Value>,
+    /// Keys beside `services`.
+    others: BTreeSet<String>,
 }
 
 impl Layers {
     /// Reads what the environment names.
     pub fn load(environment: &Environment) -> Result<Self, ConfigError> {
-        let mut layers = Vec::new();
+        let mut layers = Self::default();
         if let Some(path) = environment.path("BENTOML_CONFIG") {
-            layers.push(layer(read_file(&path)?, environment)?);
+            layers.add(read_file(&path)?, environment)?;
         }
         if let Some(text) = environment.text("BENTOML_CONFIG_OVERRIDES") {
-            layers.push(layer(serde_json::from_str(text).map_err(ConfigError::Json)?, environment)?);
+            layers.add(serde_json::from_str(text).map_err(ConfigError::Json)?, environment)?;
         }
         if let Some(text) = environment.text("BENTOML_CONFIG_OPTIONS") {
-            layers.push(layer(parse_options(text)?, environment)?);
+            layers.add(parse_options(text)?, environment)?;
         }
-        Ok(Self { layers })
+        Ok(layers)
+    }
+
+    /// Puts what the command line says over everything else.
+    #[must_use]
+    pub fn with_flags(mut self, flags: Map<String, Value>) -> Self {
+        self.flags = flags;
+        self
     }
 
     /// Merges everything that applies to `service` over `declared`, the decorator's arguments.
@@ -77,48 +89,77 @@ impl Layers {
         declared: &Map<String, Value>,
     ) -> Result<Map<String, Value>, ConfigError> {
         let mut merged = declared.clone();
-        for Layer { services: layer, .. } in &self.layers {
-            let general = layer.iter().filter(|(key, _)| SETTINGS.contains(&key.as_str()));
-            overlay(&mut merged, general);
-            match layer.get(service) {
-                Some(Value::Object(own)) => overlay(&mut merged, own.iter()),
-                Some(Value::Null) | None => {}
-                Some(other) => return Err(not_a_map(&format!("services.{service}"), other)),
-            }
+        overlay(&mut merged, self.of_all());
+        match self.services.get(service).filter(|_| !SETTINGS.contains(&service)) {
+            Some(Value::Object(own)) => overlay(&mut merged, own.iter()),
+            Some(Value::Null) | None => {}
+            Some(other) => return Err(not_a_map(&format!("services.{service}"), other)),
         }
+        overlay(&mut merged, self.flags.iter());
         Ok(merged)
     }
 
     /// Returns the settings that hold for every service, for what must be known before the service is.
     pub fn general(&self) -> Map<String, Value> {
         let mut merged = Map::new();
-        for Layer { services, .. } in &self.layers {
-            overlay(&mut merged, services.iter().filter(|(key, _)| SETTINGS.contains(&key.as_str())));
-        }
+        overlay(&mut merged, self.of_all());
+        overlay(&mut merged, self.flags.iter());
         merged
     }
 
     /// Merges everything that applies to a service of functions over upstream's defaults for those.
     pub fn api_server(&self) -> Map<String, Value> {
         let mut merged = api_server_defaults();
-        for Layer { api_server, .. } in &self.layers {
-            overlay(&mut merged, api_server.iter());
-        }
+        overlay(&mut merged, self.api_server.iter().chain(&self.flags));
         merged
     }
 
     /// Merges everything that applies to a runner of a service of functions: what is said of all runners, then of it.
     pub fn runner(&self, name: &str) -> Result<Map<String, Value>, ConfigError> {
         let mut merged = Map::new();
-        for Layer { runners, .. } in &self.layers {
-            overlay(&mut merged, runners.iter().filter(|(key, _)| RUNNER_SETTINGS.contains(&key.as_str())));
-            match runners.get(name) {
-                Some(Value::Object(own)) => overlay(&mut merged, own.iter()),
-                Some(Value::Null) | None => {}
-                Some(other) => return Err(not_a_map(&format!("runners.{name}"), other)),
-            }
+        let of_all = self.runners.iter().filter(|(key, _)| RUNNER_SETTINGS.contains(&key.as_str()));
+        overlay(&mut merged, of_all);
+        match self.runners.get(name) {
+            Some(Value::Object(own)) => overlay(&mut merged, own.iter()),
+            Some(Value::Null) | None => {}
+            Some(other) => return Err(not_a_map(&format!("runners.{name}"), other)),
         }
         Ok(merged)
+    }
+
+    /// Returns the keys beside `services`, which have no effect on services that are classes.
+    pub fn others(&self) -> impl Iterator<Item = &str> {
+        self.others.iter().map(String::as_str)
+    }
+
+    fn of_all(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.services.iter().filter(|(key, _)| SETTINGS.contains(&key.as_str()))
+    }
+
+    /// Adds one source over those before it.
+    fn add(&mut self, root: Value, environment: &Environment) -> Result<(), ConfigError> {
+        let mut root = match root {
+            Value::Object(root) => root,
+            Value::Null => Map::new(),
+            other => return Err(not_a_map("the whole configuration", &other)),
+        };
+        if let Some(version) = root.remove("version").filter(|version| !version.is_null())
+            && !version.as_u64().is_some_and(|version| VERSIONS.contains(&version))
+        {
+            return Err(ConfigError::Version { found: version.to_string() });
+        }
+        root.values_mut().for_each(|value| expand(value, environment));
+        self.others.extend(root.keys().filter(|key| *key != "services").cloned());
+        let mut section = |key: &str| match root.remove(key) {
+            Some(Value::Object(section)) => Ok(section),
+            Some(Value::Null) | None => Ok(Map::new()),
+            Some(other) => Err(not_a_map(key, &other)),
+        };
+        overlay(&mut self.services, section("services")?.iter());
+        overlay(&mut self.api_server, section("api_server")?.iter());
+        overlay(&mut self.runners, section("runners")?.iter());
+        overlay(&mut self.api_server, root.iter().filter(|(key, _)| BESIDE.contains(&key.as_str())));
+        Ok(())
     }
 }
 
@@ -133,15 +174,17 @@ fn read_file(path: &Path) -> Result<Value, ConfigError> {
     Ok(node.into_value().to_json())
 }
 
-/// Reads `a.b=c` words separated by white space or commas; values are YAML scalars.
+/// Reads `a.b=c` words separated by white space; values are YAML. Quotes keep together what belongs together.
 fn parse_options(text: &str) -> Result<Value, ConfigError> {
     let mut root = Map::new();
-    for word in text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty()) {
+    for word in split(text, char::is_whitespace).filter(|word| !word.is_empty()) {
         let not_a_pair = || ConfigError::Option { word: word.to_owned() };
-        let (path, value) = word.split_once('=').ok_or_else(not_a_pair)?;
+        let path = split(word, |c| c == '=').next().unwrap_or_default();
+        let value = word[path.len()..].strip_prefix('=').ok_or_else(not_a_pair)?;
         let value = yaml::read(value).map_or_else(|_| value.into(), |node| node.into_value().to_json());
         let mut option = value;
-        for key in path.rsplit('.') {
+        let keys: Vec<&str> = split(path, |c| c == '.').map(|key| key.trim_matches('"')).collect();
+        for key in keys.into_iter().rev() {
             if key.is_empty() {
                 return Err(not_a_pair());
             }
@@ -154,24 +197,12 @@ fn parse_options(text: &str) -> Result<Value, ConfigError> {
     Ok(Value::Object(root))
 }
 
-fn layer(root: Value, environment: &Environment) -> Result<Layer, ConfigError> {
-    let mut root = match root {
-        Value::Object(root) => root,
-        Value::Null => Map::new(),
-        other => return Err(not_a_map("the whole configuration", &other)),
-    };
-    let mut section = |key: &str| match root.remove(key) {
-        Some(Value::Object(mut section)) => {
-            section.values_mut().for_each(|value| expand(value, environment));
-            Ok(section)
-        }
-        Some(Value::Null) | None => Ok(Map::new()),
-        Some(other) => Err(not_a_map(key, &other)),
-    };
-    Ok(Layer {
-        services: section("services")?,
-        api_server: section("api_server")?,
-        runners: section("runners")?,
+/// Splits a text where `is_end` says so, except between quotes.
+fn split(text: &str, is_end: impl Fn(char) -> bool) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    text.split(move |c: char| {
+        is_quoted ^= c == '"';
+        !is_quoted && is_end(c)
     })
 }
 
@@ -264,7 +295,7 @@ mod tests {
         .unwrap();
         let merged =
             layers.merge("Main", &declared(&json!({"traffic": {"timeout": 1, "max_concurrency": 3}})));
-        let expected = json!({"traffic": {"timeout": 5, "max_concurrency": 3}, "workers": 2, "threads": 1});
+        let expected = json!({"traffic": {"timeout": 5, "max_concurrency": 3}, "workers": 2, "threads": 4});
         assert_eq!(Value::Object(merged.unwrap()), expected);
         assert_eq!(Value::Object(layers.general()), json!({"workers": 2, "threads": 1}));
     }
@@ -294,6 +325,37 @@ mod tests {
     }
 
     #[test]
+    fn what_names_a_service_wins_over_what_names_all() {
+        let layers = layers(&[
+            ("BENTOML_CONFIG_OVERRIDES", r#"{"services": {"Main": {"workers": 2}, "threads": 3}}"#),
+            ("BENTOML_CONFIG_OPTIONS", "services.workers=7"),
+        ])
+        .unwrap()
+        .with_flags(declared(&json!({"ssl": {"enabled": true}})));
+        let merged = layers.merge("Main", &declared(&json!({"ssl": {"certfile": "c"}})));
+        let expected = json!({"ssl": {"certfile": "c", "enabled": true}, "workers": 2, "threads": 3});
+        assert_eq!(Value::Object(merged.unwrap()), expected);
+        assert_eq!(
+            Value::Object(layers.general()),
+            json!({"workers": 7, "threads": 3, "ssl": {"enabled": true}})
+        );
+    }
+
+    #[test]
+    fn options_have_quotes_and_lists() {
+        let text = r#"services."my.svc".metrics.duration.buckets=[0.5,2] services.a="x y" services.b= "#;
+        let expected = json!({"services": {"my.svc": {"metrics": {"duration": {"buckets": [0.5, 2]}}}, "a": "x y", "b": null}});
+        assert_eq!(parse_options(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn keys_beside_services_are_told_of() {
+        let layers =
+            layers(&[("BENTOML_CONFIG_OVERRIDES", r#"{"version": 1, "runners": {}, "api_server": {}}"#)]);
+        assert_eq!(layers.unwrap().others().collect::<Vec<_>>(), ["api_server", "runners"]);
+    }
+
+    #[test]
     fn variables_are_expanded_in_strings() {
         let environment: Environment = [("A", "1")].into_iter().collect();
         let expand = |text: &str| expand_text(text, &environment);
@@ -311,6 +373,8 @@ mod tests {
         );
         let wrong = message(&[("BENTOML_CONFIG_OVERRIDES", r#"{"services": 1}"#)]);
         assert_eq!(wrong, "invalid configuration: `services` must be a map, but is `1`");
+        let wrong = message(&[("BENTOML_CONFIG_OVERRIDES", r#"{"version": 3}"#)]);
+        assert_eq!(wrong, "invalid configuration: `version` must be 2, but is `3`");
         let wrong = message(&[("BENTOML_CONFIG_OPTIONS", "a.b")]);
         assert_eq!(wrong, "`a.b` in `BENTOML_CONFIG_OPTIONS` is not of the form `key=value`");
         let wrong = message(&[("BENTOML_CONFIG", "/nowhere.yaml")]);

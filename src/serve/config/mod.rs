@@ -1,8 +1,13 @@
 //! The service's configuration: defaults, the decorator's arguments, the configuration file, overrides, flags.
 
+pub mod cors;
+pub mod identity_format;
 pub mod layers;
+mod reader;
 pub mod runner;
 pub mod service;
+pub mod ssl;
+pub mod tracing;
 
 use std::path::PathBuf;
 
@@ -10,9 +15,14 @@ use thiserror::Error;
 
 use crate::yaml::ReadError;
 
+pub use cors::Cors;
+pub use identity_format::IdentityFormat;
 pub use layers::Layers;
+pub use reader::Secret;
 pub use runner::RunnerConfig;
-pub use service::{AccessLog, Buckets, Cors, ServiceConfig};
+pub use service::{AccessLog, Buckets, Compression, ServiceConfig};
+pub use ssl::Ssl;
+pub use tracing::Tracing;
 
 /// A configuration that cannot be used.
 #[derive(Debug, Error)]
@@ -47,6 +57,28 @@ pub enum ConfigError {
     Option {
         /// The word.
         word: String,
+    },
+    /// The configuration is of another version.
+    #[error("invalid configuration: `version` must be 2, but is `{found}`")]
+    Version {
+        /// What it is.
+        found: String,
+    },
+    /// A value that has a meaning, but none that can be had here.
+    #[error("`{key}` is not supported as configured: {reason}")]
+    Unsupported {
+        /// The key.
+        key: &'static str,
+        /// Why not, and what to do.
+        reason: &'static str,
+    },
+    /// A pattern that is no regular expression, or one that only Python understands.
+    #[error("invalid configuration: `{key}` is no regular expression")]
+    Pattern {
+        /// The key.
+        key: String,
+        /// Why not.
+        source: Box<regex::Error>,
     },
     /// A part of the configuration that should be a map is not.
     #[error("invalid configuration: `{key}` must be a map, but is `{found}`")]

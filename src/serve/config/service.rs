@@ -7,6 +7,11 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::ConfigError;
+use super::cors::{self, Cors};
+use super::identity_format::IdentityFormat;
+use super::reader::{Reader, integer, number, wrong};
+use super::ssl::Ssl;
+use super::tracing::Tracing;
 
 /// Bounds of the request duration histogram, in seconds (runtime contract 8.2).
 const DURATION_BUCKETS: &[f64] =
@@ -17,6 +22,31 @@ const MAX_BODY_SIZE: u64 = 2 << 30;
 
 /// Most buckets an exponential series is given.
 const MAX_BUCKETS: usize = 200;
+
+/// Smallest backlog, which is upstream's.
+const MIN_BACKLOG: u32 = 65;
+
+/// Below this, compressing an answer takes longer than sending it.
+const COMPRESSED_FROM: u32 = 1024;
+
+/// Keys that have maps: anything else there would be overlooked with all that it should have had.
+const SECTIONS: &[&str] = &[
+    "endpoints",
+    "http",
+    "http.compression",
+    "http.cors",
+    "http.response",
+    "logging",
+    "logging.access",
+    "logging.access.format",
+    "metrics",
+    "metrics.duration",
+    "ssl",
+    "tracing",
+    "tracing.otlp",
+    "tracing.otlp.http",
+    "traffic",
+];
 
 /// Paths that are not written to the access log unless configured.
 const SKIPPED_PATHS: &[&str] = &["/metrics", "/healthz", "/livez", "/readyz"];
@@ -44,10 +74,38 @@ pub struct ServiceConfig {
     pub port: u16,
     /// Cross-origin requests; `None` when it is off.
     pub cors: Option<Cors>,
+    /// TLS; `None` when it is off.
+    pub ssl: Option<Ssl>,
     /// Whether answers carry the trace's identity.
     pub has_trace_header: bool,
+    /// How the identities of requests and traces are written.
+    pub identities: IdentityFormat,
+    /// Which requests are traced.
+    pub tracing: Tracing,
+    /// Which answers are compressed; `None` when none are.
+    pub compression: Option<Compression>,
+    /// Further paths of the health pages.
+    pub endpoints: Endpoints,
     /// Largest request body; more gets 413.
     pub max_body_size: u64,
+    /// What the log tells at the start of keys that have no effect.
+    pub notes: Vec<&'static str>,
+}
+
+/// Further paths of the health pages, below the service's prefix or with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Of `/livez`.
+    pub live: Option<String>,
+    /// Of `/readyz`.
+    pub ready: Option<String>,
+}
+
+/// Which answers are compressed for clients that take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// The shortest.
+    pub min_size: usize,
 }
 
 /// A request's time limit, with the number as it was written.
@@ -87,42 +145,37 @@ pub struct AccessLog {
     pub skip_paths: Vec<String>,
 }
 
-/// Which pages of other origins may use the service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cors {
-    /// Origins; `*` is all.
-    pub allow_origins: Vec<String>,
-    /// Whether cookies and authorization may be sent.
-    pub allow_credentials: bool,
-    /// Methods; `*` is all.
-    pub allow_methods: Vec<String>,
-    /// Request headers; `*` is all.
-    pub allow_headers: Vec<String>,
-    /// Seconds a preflight's answer may be kept.
-    pub max_age: u64,
-    /// Response headers that pages may read.
-    pub expose_headers: Vec<String>,
-}
-
 impl ServiceConfig {
     /// Reads the merged configuration of a service.
     pub fn new(merged: &Map<String, Value>) -> Result<Self, ConfigError> {
         let root = Reader { values: merged };
+        check(&root)?;
         let timeout = Timeout::new(root.find("traffic.timeout"))?;
         Ok(Self {
             workers: workers(&root)?,
             threads: root.count("threads")?.unwrap_or(1),
-            backlog: root.count("backlog")?.unwrap_or(2048),
+            backlog: backlog(&root)?,
             timeout,
             max_concurrency: root.count("traffic.max_concurrency")?,
             metrics: root.flag("metrics.enabled", true)?.then(|| metrics(&root)).transpose()?,
             access_log: root.flag("logging.access.enabled", true)?.then(|| access_log(&root)).transpose()?,
             host: host(&root)?.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             port: port(&root)?.unwrap_or(3000),
-            cors: root.flag("http.cors.enabled", false)?.then(|| cors(&root)).transpose()?,
+            cors: root.flag("http.cors.enabled", false)?.then(|| cors::read(&root)).transpose()?,
+            ssl: Ssl::read(&root)?,
             has_trace_header: root.flag("http.response.trace_id", false)?,
+            identities: IdentityFormat::read(&root)?,
+            tracing: Tracing::read(&root)?,
+            compression: compression(&root)?,
+            endpoints: endpoints(&root)?,
             max_body_size: root.count("http.max_body_size")?.map_or(MAX_BODY_SIZE, u64::from),
+            notes: notes(&root),
         })
+    }
+
+    /// Reads how the configuration protects the ports of all services, if it does.
+    pub fn protection(merged: &Map<String, Value>) -> Result<Option<Ssl>, ConfigError> {
+        Ssl::read(&Reader { values: merged })
     }
 
     /// Reads the address that the configuration gives for all services, if it does.
@@ -144,6 +197,61 @@ impl Timeout {
         let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         Ok(Self { limit, written })
     }
+}
+
+/// Refuses what would be overlooked, and what upstream acts on and this front cannot.
+fn check(root: &Reader<'_>) -> Result<(), ConfigError> {
+    for key in SECTIONS {
+        if let Some(found) = root.find(key).filter(|value| !value.is_object()) {
+            return Err(ConfigError::NotAMap { key: (*key).to_owned(), found: found.to_string() });
+        }
+    }
+    if root.flag("replicate_process", false)? {
+        return Err(ConfigError::Unsupported {
+            key: "replicate_process",
+            reason: "services with a command of their own are not run",
+        });
+    }
+    Ok(())
+}
+
+/// What deployments read and servers do not, so that nobody waits for its effect.
+fn notes(root: &Reader<'_>) -> Vec<&'static str> {
+    let mut notes = Vec::new();
+    if root.find("traffic.concurrency").is_some() {
+        notes.push("`traffic.concurrency` tells BentoCloud when to scale; here `traffic.max_concurrency` limits requests");
+    }
+    if root.find("traffic.external_queue") == Some(&Value::Bool(true)) {
+        notes.push("`traffic.external_queue` is BentoCloud's: requests wait in the front, and those over `traffic.max_concurrency` are refused");
+    }
+    notes
+}
+
+fn backlog(root: &Reader<'_>) -> Result<u32, ConfigError> {
+    let backlog = root.positive("backlog", "a number above 64")?.unwrap_or(2048);
+    if backlog < MIN_BACKLOG {
+        return Err(wrong("backlog", "a number above 64", &Value::from(backlog)));
+    }
+    Ok(backlog)
+}
+
+fn compression(root: &Reader<'_>) -> Result<Option<Compression>, ConfigError> {
+    if !root.flag("http.compression.enabled", false)? {
+        return Ok(None);
+    }
+    let min_size = root.count("http.compression.min_size")?.unwrap_or(COMPRESSED_FROM);
+    Ok(Some(Compression { min_size: min_size as usize }))
+}
+
+fn endpoints(root: &Reader<'_>) -> Result<Endpoints, ConfigError> {
+    let path = |key: &str| {
+        let Some(path) = root.text(key)? else { return Ok(None) };
+        if !path.starts_with('/') {
+            return Err(wrong(key, "a path that begins with `/`", &Value::String(path.to_owned())));
+        }
+        Ok(Some(path.to_owned()))
+    };
+    Ok(Endpoints { live: path("endpoints.livez")?, ready: path("endpoints.readyz")? })
 }
 
 fn workers(root: &Reader<'_>) -> Result<u32, ConfigError> {
@@ -203,23 +311,6 @@ fn access_log(root: &Reader<'_>) -> Result<AccessLog, ConfigError> {
     })
 }
 
-fn cors(root: &Reader<'_>) -> Result<Cors, ConfigError> {
-    let key = |name: &str| format!("http.cors.{name}");
-    let allow_origins = root.texts(&key("access_control_allow_origins"), &[])?;
-    if allow_origins.is_empty() {
-        let expected = "set when `http.cors.enabled` is";
-        return Err(wrong(&key("access_control_allow_origins"), expected, &Value::Null));
-    }
-    Ok(Cors {
-        allow_origins,
-        allow_credentials: root.flag(&key("access_control_allow_credentials"), false)?,
-        allow_methods: root.texts(&key("access_control_allow_methods"), &["GET"])?,
-        allow_headers: root.texts(&key("access_control_allow_headers"), &[])?,
-        max_age: root.count(&key("access_control_max_age"))?.unwrap_or(600).into(),
-        expose_headers: root.texts(&key("access_control_expose_headers"), &[])?,
-    })
-}
-
 fn host(root: &Reader<'_>) -> Result<Option<IpAddr>, ConfigError> {
     let Some(text) = root.text("http.host")? else { return Ok(None) };
     let wrong = |_| wrong("http.host", "an IP address", &Value::String(text.to_owned()));
@@ -232,73 +323,11 @@ fn port(root: &Reader<'_>) -> Result<Option<u16>, ConfigError> {
     port.map(Some).ok_or_else(|| wrong("http.port", "a port number", value))
 }
 
-/// Finds values by their dotted keys; null is absent.
-struct Reader<'a> {
-    values: &'a Map<String, Value>,
-}
-
-impl<'a> Reader<'a> {
-    fn find(&self, key: &str) -> Option<&'a Value> {
-        let mut keys = key.split('.');
-        let first = self.values.get(keys.next()?);
-        keys.fold(first, |value, key| value.and_then(|value| value.get(key))).filter(|value| !value.is_null())
-    }
-
-    fn flag(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
-        match self.find(key) {
-            None => Ok(default),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Ok(true),
-            Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Ok(false),
-            Some(other) => Err(wrong(key, "true or false", other)),
-        }
-    }
-
-    fn count(&self, key: &str) -> Result<Option<u32>, ConfigError> {
-        self.positive(key, "a positive number")
-    }
-
-    fn positive(&self, key: &str, expected: &'static str) -> Result<Option<u32>, ConfigError> {
-        let Some(value) = self.find(key) else { return Ok(None) };
-        let count = integer(value).and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
-        count.map(Some).ok_or_else(|| wrong(key, expected, value))
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&'a str>, ConfigError> {
-        let Some(value) = self.find(key) else { return Ok(None) };
-        value.as_str().map(Some).ok_or_else(|| wrong(key, "a text", value))
-    }
-
-    /// Reads a list of texts; one text is a list of one.
-    fn texts(&self, key: &str, default: &[&str]) -> Result<Vec<String>, ConfigError> {
-        let texts = match self.find(key) {
-            None => return Ok(default.iter().map(|&text| text.to_owned()).collect()),
-            Some(Value::String(text)) => return Ok(vec![text.clone()]),
-            Some(Value::Array(items)) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
-            Some(_) => None,
-        };
-        let found = || self.find(key).cloned().unwrap_or_default();
-        texts.ok_or_else(|| wrong(key, "a list of texts", &found()))
-    }
-}
-
-/// Numbers may be written as texts, since that is what an expanded variable is.
-fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|number| number.is_finite())
-}
-
-fn integer(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
-}
-
-fn wrong(key: &str, expected: &'static str, found: &Value) -> ConfigError {
-    ConfigError::Value { key: key.to_owned(), expected, found: found.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::super::ssl::{Clients, Versions};
     use super::*;
 
     fn config(value: &Value) -> Result<ServiceConfig, ConfigError> {
@@ -354,5 +383,47 @@ mod tests {
         );
         assert!(message(json!({"metrics": {"duration": {"buckets": [2, 1]}}})).contains("ascending"));
         assert!(message(json!({"http": {"cors": {"enabled": true}}})).contains("allow_origins"));
+        let found = message(json!({"http": "0.0.0.0"}));
+        assert_eq!(found, "invalid configuration: `http` must be a map, but is `\"0.0.0.0\"`");
+        let found = message(json!({"backlog": 64}));
+        assert_eq!(found, "invalid configuration: `backlog` must be a number above 64, but is `64`");
+        let found = message(json!({"endpoints": {"livez": "alive"}}));
+        assert!(found.contains("`endpoints.livez` must be a path that begins with `/`"), "{found}");
+        let found = message(json!({"replicate_process": true}));
+        assert!(found.starts_with("`replicate_process` is not supported as configured: "), "{found}");
+        let found = message(json!({"logging": {"access": {"format": {"trace_id": "%x"}}}}));
+        assert!(found.contains("must be a number format such as `032x`, but is `\"%x\"`"), "{found}");
+        let regex = json!({"enabled": true, "access_control_allow_origin_regex": "(?=a)"});
+        assert!(message(json!({"http": {"cors": regex}})).contains("is no regular expression"));
+    }
+
+    #[test]
+    fn keys_of_other_places_are_told_of() {
+        assert_eq!(config(&json!({"traffic": {"max_concurrency": 3}})).unwrap().notes, [""; 0]);
+        let notes = config(&json!({"traffic": {"concurrency": 3, "external_queue": true}})).unwrap().notes;
+        assert_eq!(notes.len(), 2, "{notes:?}");
+    }
+
+    #[test]
+    fn tls_is_read_as_python_has_it() {
+        let ssl = |value: Value| config(&json!({ "ssl": value })).map(|config| config.ssl);
+        assert_eq!(ssl(json!({"enabled": false, "certfile": "c"})).unwrap(), None);
+        let all =
+            json!({"enabled": true, "certfile": "c", "version": 17, "cert_reqs": 0, "ciphers": "TLSv1"});
+        let found = ssl(all).unwrap().unwrap();
+        assert_eq!((found.key, found.ciphers), (std::path::PathBuf::from("c"), None));
+        let some = json!({"enabled": true, "certfile": "c", "keyfile": "k", "keyfile_password": 1234, "version": 5,
+            "cert_reqs": "2", "ca_certs": "a", "ciphers": "X:Y"});
+        let found = ssl(some).unwrap().unwrap();
+        assert_eq!((found.versions, found.clients), (Versions::OnlyTls12, Clients::VerifiedOnly));
+        assert_eq!((found.key_password.unwrap().reveal(), found.ciphers.unwrap().len()), ("1234", 2));
+        let message = |value: Value| ssl(value).unwrap_err().to_string();
+        assert!(message(json!({"enabled": true})).contains("`ssl.certfile` must be set"));
+        assert!(
+            message(json!({"enabled": true, "certfile": "c", "cert_reqs": 2})).contains("`ssl.ca_certs`")
+        );
+        assert!(message(json!({"enabled": true, "certfile": "c", "version": 3})).contains("broken"));
+        let secret = message(json!({"enabled": true, "certfile": "c", "keyfile_password": ["geheim"]}));
+        assert!(!secret.contains("geheim"), "{secret}");
     }
 }

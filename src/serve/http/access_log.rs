@@ -1,14 +1,14 @@
 //! The access log: one line for each request (runtime contract 3.10).
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
 use hyper::{Method, StatusCode};
 
+use super::connection::Peer;
 use super::identity::Identity;
-use crate::serve::config::AccessLog;
+use crate::serve::config::{AccessLog, IdentityFormat};
 use crate::serve::worker::message::header_text;
 
 impl AccessLog {
@@ -20,10 +20,11 @@ impl AccessLog {
     }
 
     /// Writes the half of a line that tells of the request.
-    pub fn request(&self, peer: SocketAddr, method: &Method, path: &str, headers: &HeaderMap) -> String {
+    pub fn request(&self, peer: Peer, method: &Method, path: &str, headers: &HeaderMap) -> String {
         let mut line = String::with_capacity(320);
         // Writing to a string does not fail.
-        let _ = write!(line, "{peer} (scheme=http,method={method},path=");
+        let (address, scheme) = (peer.address, peer.scheme());
+        let _ = write!(line, "{address} (scheme={scheme},method={method},path=");
         printable(&mut line, path);
         fields(&mut line, headers, self.request_type, self.request_length, None);
         line.push_str(") (status=");
@@ -34,9 +35,10 @@ impl AccessLog {
     pub fn response(&self, line: &mut String, answer: &Answer<'_>) {
         let _ = write!(line, "{}", answer.status.as_u16());
         fields(line, answer.headers, self.response_type, self.response_length, answer.length);
-        let Answer { identity, service, .. } = answer;
+        let Answer { identity, formats, service, .. } = answer;
         let micros = answer.duration.as_micros();
-        let (trace, span, sampled) = (&identity.trace, &identity.request, u8::from(identity.is_sampled));
+        let (trace, span) = (formats.trace.show(&identity.trace), formats.request.show(&identity.request));
+        let sampled = u8::from(identity.is_sampled);
         let _ = write!(line, ") {}.{:03}ms (trace={trace},span={span}", micros / 1000, micros % 1000);
         let _ = write!(line, ",sampled={sampled},service.name={service})");
     }
@@ -55,6 +57,8 @@ pub struct Answer<'a> {
     pub duration: Duration,
     /// The request's identity.
     pub identity: &'a Identity,
+    /// How identities are written.
+    pub formats: &'a IdentityFormat,
     /// The service's name.
     pub service: &'a str,
 }
@@ -93,6 +97,7 @@ mod tests {
     use hyper::header::HeaderValue;
 
     use super::*;
+    use crate::serve::config::identity_format::NumberFormat;
 
     fn all() -> AccessLog {
         AccessLog {
@@ -110,10 +115,11 @@ mod tests {
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (CONTENT_LENGTH, HeaderValue::from_static("13")),
         ]);
-        let peer = "127.0.0.1:56922".parse().unwrap();
+        let peer = Peer { address: "127.0.0.1:56922".parse().unwrap(), is_secure: false };
         let mut line = all().request(peer, &Method::POST, "/echo", &headers);
         let trace: Arc<str> = "ad42".into();
-        let identity = Identity { trace, request: "0220f97cd44d1018".into(), is_sampled: false };
+        let identity =
+            Identity { trace, request: "0220f97cd44d1018".into(), parent: None, is_sampled: false };
         let text =
             HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))]);
         let answer = Answer {
@@ -122,6 +128,10 @@ mod tests {
             length: Some(2),
             duration: Duration::from_micros(16_660),
             identity: &identity,
+            formats: &IdentityFormat {
+                trace: NumberFormat::parse("x").unwrap(),
+                ..IdentityFormat::default()
+            },
             service: "Main",
         };
         all().response(&mut line, &answer);
@@ -135,9 +145,9 @@ mod tests {
 
     #[test]
     fn absent_values_are_empty_and_paths_cannot_forge_lines() {
-        let peer = "[::1]:1".parse().unwrap();
+        let peer = Peer { address: "[::1]:1".parse().unwrap(), is_secure: true };
         let line = all().request(peer, &Method::GET, "/a\u{85}b", &HeaderMap::new());
-        assert_eq!(line, "[::1]:1 (scheme=http,method=GET,path=/a?b,type=,length=) (status=");
+        assert_eq!(line, "[::1]:1 (scheme=https,method=GET,path=/a?b,type=,length=) (status=");
     }
 
     #[test]

@@ -16,6 +16,8 @@ use super::body::{Body, ReadError, Streamed, read};
 use super::exchange::Exchange;
 use super::front::Service;
 use super::reply;
+use crate::serve::config::IdentityFormat;
+use crate::serve::config::identity_format::NumberFormat;
 use crate::serve::error::chain;
 use crate::serve::manifest::Style;
 use crate::serve::payload::Payload;
@@ -25,6 +27,7 @@ use crate::serve::worker::pool::Hold;
 use crate::serve::worker::roster::Health;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-bentoml-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-bentoml-trace-id");
 
 /// Headers that belong to one connection: a worker's answer has none of its own.
@@ -112,11 +115,17 @@ pub async fn perform(service: &Arc<Service>, call: Call) -> (u32, Response<Body>
 fn call(
     service: &Arc<Service>,
     endpoint: usize,
-    head: Parts,
+    mut head: Parts,
     body: Payload,
     exchange: &Exchange,
     deadline: Option<Instant>,
 ) -> Call {
+    if service.tracer.is_some()
+        && let Ok(parent) = HeaderValue::from_str(&exchange.identity.traceparent())
+    {
+        // What the handler traces belongs below this request.
+        head.headers.insert(TRACEPARENT, parent);
+    }
     let mut call = Call {
         endpoint,
         name: Arc::clone(&service.apis[endpoint]),
@@ -184,6 +193,9 @@ fn failed(service: &Service, worker: u32, error: &CallError) -> Response<Body> {
             let message = "The worker that ran this request died; it is being started again.";
             reply::error(StatusCode::SERVICE_UNAVAILABLE, message)
         }
+        CallError::Abandoned => {
+            reply::error(StatusCode::SERVICE_UNAVAILABLE, "The service is being loaded again.")
+        }
         CallError::Unsendable(MessageError::Frame(_)) => {
             reply::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request Header Fields Too Large")
         }
@@ -202,21 +214,23 @@ fn failed(service: &Service, worker: u32, error: &CallError) -> Response<Body> {
 pub fn sign(service: &Service, exchange: &Exchange, response: &mut Response<Body>) {
     let headers = response.headers_mut();
     headers.insert(SERVER, service.server.clone());
-    if let Ok(request) = written(service.style, &exchange.identity.request) {
+    let IdentityFormat { trace, request } = &service.config.identities;
+    if let Ok(request) = written(service.style, request, &exchange.identity.request) {
         headers.insert(REQUEST_ID, request);
     }
     if service.config.has_trace_header
-        && let Ok(trace) = written(service.style, &exchange.identity.trace)
+        && let Ok(trace) = written(service.style, trace, &exchange.identity.trace)
     {
         headers.insert(TRACE_ID, trace);
     }
 }
 
-/// Writes an identity, which is hexadecimal, as services of this style write them: those of functions as decimals.
-fn written(style: Style, identity: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+/// Writes an identity, which is hexadecimal, as services of this style write them: those of functions as decimals,
+/// classes as configured.
+fn written(style: Style, format: &NumberFormat, identity: &str) -> Result<HeaderValue, InvalidHeaderValue> {
     match (style, u128::from_str_radix(identity, 16)) {
         (Style::Legacy, Ok(number)) => HeaderValue::from_str(&number.to_string()),
-        _ => HeaderValue::from_str(identity),
+        _ => HeaderValue::from_str(&format.show(identity)),
     }
 }
 
@@ -226,9 +240,13 @@ mod tests {
 
     #[test]
     fn identities_are_written_as_the_style_has_them() {
-        assert_eq!(written(Style::Class, "0220f97cd44d1018").unwrap(), "0220f97cd44d1018");
-        assert_eq!(written(Style::Legacy, "0220f97cd44d1018").unwrap(), "153396701863677976");
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(written(Style::Legacy, trace).unwrap(), "100985939111033328018442752961257817910");
+        let IdentityFormat { trace, request } = IdentityFormat::default();
+        let id = "0220f97cd44d1018";
+        assert_eq!(written(Style::Class, &request, id).unwrap(), id);
+        assert_eq!(written(Style::Class, &NumberFormat::parse("x").unwrap(), id).unwrap(), "220f97cd44d1018");
+        assert_eq!(written(Style::Legacy, &request, id).unwrap(), "153396701863677976");
+        let identity = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let decimal = "100985939111033328018442752961257817910";
+        assert_eq!(written(Style::Legacy, &trace, identity).unwrap(), decimal);
     }
 }

@@ -79,6 +79,14 @@ impl Body {
         Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
     }
 
+    /// Returns the bytes, where all of them are here.
+    pub fn bytes(&self) -> Option<&Bytes> {
+        match self {
+            Self::Whole(bytes) => bytes.as_ref(),
+            Self::Streamed(_) => None,
+        }
+    }
+
     /// Returns the length, where it is known.
     pub fn length(&self) -> Option<usize> {
         match self {

@@ -14,12 +14,11 @@ use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use super::body::Body;
 use super::front::Front;
+use super::tls::socket::Socket;
 
 /// Longest head of a request, and most that is read at once.
 const BUFFER_LIMIT: usize = 256 * 1024;
@@ -39,16 +38,31 @@ const LINGER_BYTES: usize = 64 << 20;
 /// How long a request's head may take when connections are not kept, in place of the time they are.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
 
-/// Serves a connection until it or the server ends.
+/// Who sends requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub is_secure: bool,
+}
+
+impl Peer {
+    /// Returns the scheme of the URLs that it asks for.
+    pub fn scheme(self) -> &'static str {
+        if self.is_secure { "https" } else { "http" }
+    }
+}
+
+/// Serves a connection until it ends, or the port closes.
 pub async fn serve(
     front: Arc<Front>,
-    mut socket: TcpStream,
-    peer: SocketAddr,
+    mut socket: Socket,
+    address: SocketAddr,
     keep_alive: Duration,
-    closing: watch::Receiver<bool>,
+    closing: impl Future<Output = ()>,
 ) {
-    // Without it small answers wait for the client's acknowledgement; a socket that refuses it still works.
-    let _ = socket.set_nodelay(true);
+    let peer = Peer { address, is_secure: socket.is_secure() };
     let service = service_fn(move |request| {
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(front.answer(peer, request).await) }
@@ -58,10 +72,10 @@ pub async fn serve(
 }
 
 async fn talk<S>(
-    socket: &mut TcpStream,
+    socket: &mut Socket,
     service: S,
     keep_alive: Duration,
-    mut closing: watch::Receiver<bool>,
+    closing: impl Future<Output = ()>,
 ) -> hyper::Result<()>
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
@@ -77,8 +91,7 @@ where
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
-        // A server that is gone closes too.
-        _ = closing.wait_for(|closing| *closing) => {}
+        () = closing => {}
     }
     connection.as_mut().graceful_shutdown();
     connection.await
@@ -87,14 +100,15 @@ where
 /// Lets a client read the last answer that has not yet sent all it meant to.
 ///
 /// Closing a socket with unread bytes resets it, and the reset takes the answer away from the client.
-async fn linger(mut socket: TcpStream, has_failed: bool) {
-    let has_more = socket.try_read(&mut [0; 1]).is_ok_and(|read| read > 0);
+async fn linger(mut socket: Socket, has_failed: bool) {
+    let has_more = socket.tcp().try_read(&mut [0; 1]).is_ok_and(|read| read > 0);
     if !has_more && !has_failed {
         return;
     }
     let discard = async {
         let mut unread = vec![0; 16 * 1024];
         socket.shutdown().await?;
+        let mut socket = socket.into_tcp();
         let mut left = LINGER_BYTES;
         while left > 0 {
             match socket.read(&mut unread).await? {
@@ -110,12 +124,12 @@ async fn linger(mut socket: TcpStream, has_failed: bool) {
 
 /// A socket whose writes fail when the client takes nothing for too long.
 struct Guarded<'a> {
-    socket: &'a mut TcpStream,
+    socket: &'a mut Socket,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<'a> Guarded<'a> {
-    fn new(socket: &'a mut TcpStream) -> Self {
+    fn new(socket: &'a mut Socket) -> Self {
         Self { socket, stalled: None }
     }
 

@@ -100,7 +100,11 @@ impl<'a> Request<'a> {
             return Some(if self.cors.allow_credentials { origin.clone() } else { any });
         }
         let is_listed = self.cors.allow_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes());
-        is_listed.then(|| origin.clone())
+        let is_matched = || {
+            let pattern = self.cors.origin_pattern.as_ref();
+            pattern.zip(origin.to_str().ok()).is_some_and(|(pattern, origin)| pattern.matches(origin))
+        };
+        (is_listed || is_matched()).then(|| origin.clone())
     }
 
     fn allows_method(&self, method: &HeaderValue) -> bool {
@@ -139,6 +143,7 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::config::cors::OriginPattern;
 
     fn cors(origins: &str) -> Cors {
         Cors {
@@ -178,6 +183,24 @@ mod tests {
         sent.permit(&mut headers);
         assert_eq!(headers[ACCESS_CONTROL_ALLOW_ORIGIN], "https://a.example");
         assert_eq!(headers[VARY], "Origin");
+    }
+
+    #[test]
+    fn origins_may_be_a_pattern_of_whole_origins() {
+        let origin_pattern = Some(OriginPattern::new(r"https://.*\.example|http://b").unwrap());
+        let cors = Cors { allow_origins: Vec::new(), origin_pattern, ..cors("") };
+        for (origin, expected) in [
+            ("https://a.example", true),
+            ("http://b", true),
+            ("https://a.example.evil", false),
+            ("x-https://a.example", false),
+            ("http://bb", false),
+        ] {
+            let sent = request("POST", &[("origin", origin)]);
+            let mut headers = HeaderMap::new();
+            Request::of(&cors, &sent).permit(&mut headers);
+            assert_eq!(headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN), expected, "{origin}");
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! One request from its arrival to its answer's last byte: measured, logged, counted as in progress.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,8 +9,10 @@ use hyper::{Request, Response, StatusCode};
 
 use super::access_log::Answer;
 use super::body::Body;
+use super::connection::Peer;
 use super::front::Service;
 use super::identity::Identity;
+use super::traced::Traced;
 use crate::serve::worker::message::Level;
 
 /// The status that is logged of a request whose client left before the answer was complete.
@@ -29,18 +30,14 @@ pub struct Exchange {
     pub worker: u32,
     label: usize,
     line: Option<String>,
+    traced: Option<Traced>,
     answer: Option<(StatusCode, HeaderMap, Option<usize>)>,
     is_over: bool,
 }
 
 impl Exchange {
     /// Begins with a request's arrival; `label` is its place in the metrics.
-    pub fn begin(
-        service: &Arc<Service>,
-        peer: SocketAddr,
-        request: &Request<Incoming>,
-        label: usize,
-    ) -> Self {
+    pub fn begin(service: &Arc<Service>, peer: Peer, request: &Request<Incoming>, label: usize) -> Self {
         let path = request.uri().path();
         let access = service.config.access_log.as_ref().filter(|access| !access.skips(path));
         let access = access.filter(|_| service.log.writes(Level::Info));
@@ -48,10 +45,14 @@ impl Exchange {
         if let Some(metrics) = &service.metrics {
             metrics.begin(label);
         }
+        let identity = service.identities.identify(request.headers());
+        let tracer = service.tracer.as_ref().filter(|_| identity.is_sampled);
+        let traced = tracer.and_then(|tracer| Traced::begin(tracer, peer, request, service.label(label)));
         Self {
             service: Arc::clone(service),
             started: Instant::now(),
-            identity: service.identities.identify(request.headers()),
+            identity,
+            traced,
             worker: 0,
             label,
             line,
@@ -83,14 +84,15 @@ impl Exchange {
         if let Some(metrics) = &self.service.metrics {
             metrics.end(self.label, status.as_u16(), duration);
         }
+        if let (Some(traced), Some(tracer)) = (self.traced.take(), &self.service.tracer) {
+            tracer.send(traced.end(&self.identity, self.worker, status, duration));
+        }
         let (Some(mut line), Some(access)) = (self.line.take(), &self.service.config.access_log) else {
             return;
         };
-        let identity = &self.identity;
-        access.response(
-            &mut line,
-            &Answer { status, headers, length, duration, identity, service: &self.service.name },
-        );
+        let (identity, service) = (&self.identity, &self.service.name);
+        let formats = &self.service.config.identities;
+        access.response(&mut line, &Answer { status, headers, length, duration, identity, formats, service });
         self.service.log.line(Level::Info, self.service.component(self.worker), line);
     }
 }

@@ -1,7 +1,6 @@
 //! Takes a request to its place.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -10,24 +9,32 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::body::Body;
+use super::connection::Peer;
 use super::exchange::Exchange;
 use super::identity::Identities;
 use super::metrics::{Metrics, Names};
 use super::routes::{Found, Page, Place, Routes};
-use super::{api, cors, health, pages, reply, tasks};
+use super::{api, compression, cors, health, pages, reply, tasks};
 use crate::serve::batch::json_array::ArrayInput;
 use crate::serve::config::ServiceConfig;
+use crate::serve::config::service::Endpoints;
 use crate::serve::log::Log;
 use crate::serve::manifest::{ServiceManifest, Style};
 use crate::serve::tasks::Tasks;
+use crate::serve::tracing::Tracer;
 use crate::serve::worker::pool::Pool;
 use crate::serve::worker::roster::Roster;
 
 /// What answers requests: before the service is described, and after.
 #[derive(Debug)]
 pub struct Front {
-    roster: Arc<Roster>,
-    service: OnceLock<Arc<Service>>,
+    state: RwLock<State>,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Starting(Arc<Roster>),
+    Serving(Arc<Service>),
 }
 
 /// A described service, ready to take requests.
@@ -59,6 +66,8 @@ pub struct Service {
     pub metrics: Option<Metrics>,
     /// Whether workers have metrics of their own.
     pub has_user_metrics: bool,
+    /// Where spans of requests go, if they go anywhere.
+    pub tracer: Option<Tracer>,
     /// How many more requests of APIs are taken; `None` is any number.
     pub permits: Option<Arc<Semaphore>>,
     /// What was submitted to be run later.
@@ -88,13 +97,16 @@ pub struct Surroundings {
     pub log: Log,
     /// The bento's version.
     pub version: String,
+    /// Where spans of requests go, if they go anywhere.
+    pub tracer: Option<Tracer>,
 }
 
 impl Service {
     /// Makes a service of its description and configuration.
-    pub fn new(manifest: &ServiceManifest, config: ServiceConfig, surroundings: Surroundings) -> Self {
-        let Surroundings { pool, roster, units, log, version } = surroundings;
-        let routes = Routes::new(manifest);
+    pub fn new(manifest: &ServiceManifest, mut config: ServiceConfig, surroundings: Surroundings) -> Self {
+        let Surroundings { pool, roster, units, log, version, tracer } = surroundings;
+        let routes = Routes::new(manifest, &config.endpoints);
+        skip_health(&mut config, &manifest.path_prefix);
         let (name, style) = (manifest.name.as_str(), manifest.style);
         let apis = manifest.endpoints.len();
         let endpoints = manifest.endpoints.iter().map(|endpoint| endpoint.batch.as_ref());
@@ -112,7 +124,7 @@ impl Service {
             name: name.into(),
             style,
             apis: manifest.endpoints.iter().map(|endpoint| endpoint.name.as_str().into()).collect(),
-            identities: Identities::new(),
+            identities: Identities::new(config.tracing.sample_rate),
             permits: config.max_concurrency.map(|limit| Arc::new(Semaphore::new(limit as usize))),
             tasks: Tasks::new(config.workers as usize * manifest.slots as usize),
             server: HeaderValue::from_str(&server).unwrap_or(HeaderValue::from_static("BentoML Service")),
@@ -130,7 +142,21 @@ impl Service {
             roster,
             log,
             routes,
+            tracer,
         }
+    }
+
+    /// Sends what is left to be told of requests that have ended, and takes what they have left on disk away.
+    pub async fn close(&self) {
+        self.tasks.bodies.close();
+        if let Some(tracer) = &self.tracer {
+            tracer.close().await;
+        }
+    }
+
+    /// Returns the path that stands for a place in metrics and traces.
+    pub fn label(&self, label: usize) -> &str {
+        &self.routes.labels()[label]
     }
 
     /// Returns the name that a worker has in the log; 0 is the front.
@@ -139,57 +165,95 @@ impl Service {
     }
 }
 
+/// Leaves the health pages out of the access log under all of their paths.
+fn skip_health(config: &mut ServiceConfig, prefix: &str) {
+    let prefix = prefix.trim_end_matches('/');
+    let Some(access) = config.access_log.as_mut() else { return };
+    if !prefix.is_empty() {
+        let prefixed: Vec<String> = access.skip_paths.iter().map(|path| format!("{prefix}{path}")).collect();
+        access.skip_paths.extend(prefixed);
+    }
+    let Endpoints { live, ready } = &config.endpoints;
+    access.skip_paths.extend(live.iter().chain(ready).cloned());
+}
+
 impl Front {
     /// Makes a front that says that it is not ready.
     pub fn new(roster: Arc<Roster>) -> Self {
-        Self { roster, service: OnceLock::new() }
+        Self { state: RwLock::new(State::Starting(roster)) }
     }
 
-    /// Begins to serve; only the first service counts.
+    /// Begins to serve.
     pub fn serve(&self, service: Arc<Service>) {
-        let _ = self.service.set(service);
+        self.set(State::Serving(service));
     }
 
-    /// Takes what requests have left on disk away.
-    pub fn close(&self) {
-        if let Some(service) = self.service.get() {
-            service.tasks.bodies.close();
+    /// Begins again to say that it is not ready; gives the service that was served.
+    pub fn restart(&self, roster: Arc<Roster>) -> Option<Arc<Service>> {
+        match self.set(State::Starting(roster)) {
+            State::Serving(service) => Some(service),
+            State::Starting(_) => None,
+        }
+    }
+
+    /// Returns what is served.
+    pub fn service(&self) -> Option<Arc<Service>> {
+        match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Serving(service) => Some(Arc::clone(service)),
+            State::Starting(_) => None,
         }
     }
 
     /// Answers a request.
-    pub async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
-        let Some(service) = self.service.get() else { return self.unready(&request) };
-        let found = service.routes.find(request.uri().path());
-        let label = match found {
-            Found::Place(_, label) => label,
-            _ => service.routes.unmatched(),
-        };
-        let mut exchange = Exchange::begin(service, peer, &request, label);
-        let response = match found {
-            Found::Place(place, _) => visit(service, place, request, &mut exchange).await,
-            Found::Redirect(path) => match request.uri().query() {
-                Some(query) => reply::redirect(&format!("{path}?{query}")),
-                None => reply::redirect(path),
-            },
-            Found::Nothing => reply::not_found(),
-        };
-        exchange.answered(response)
+    pub async fn answer(&self, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+        // A copy, so that nothing is locked while the request runs.
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match state {
+            State::Starting(roster) => unready(&roster, &request),
+            State::Serving(service) => answer(&service, peer, request).await,
+        }
     }
 
-    /// Answers before the service is described: nothing is known of its paths, and of a prefix before them.
-    fn unready(&self, request: &Request<Incoming>) -> Response<Body> {
-        let path = request.uri().path();
-        if path.ends_with("/livez") || path.ends_with("/healthz") {
-            return reply::text(StatusCode::OK, "\n");
-        }
-        let health = self.roster.health().to_string();
-        if path.ends_with("/readyz") {
-            return health::not_ready(&health);
-        }
-        let (ready, total) = self.roster.counts();
-        reply::not_ready(&health, ready, total)
+    fn set(&self, state: State) -> State {
+        std::mem::replace(&mut *self.state.write().unwrap_or_else(PoisonError::into_inner), state)
     }
+}
+
+async fn answer(service: &Arc<Service>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    let found = service.routes.find(request.uri().path());
+    let label = match found {
+        Found::Place(_, label) => label,
+        _ => service.routes.unmatched(),
+    };
+    let compression = service.config.compression;
+    let is_packed = compression.is_some() && compression::accepts_gzip(request.headers());
+    let mut exchange = Exchange::begin(service, peer, &request, label);
+    let mut response = match found {
+        Found::Place(place, _) => visit(service, place, request, &mut exchange).await,
+        Found::Redirect(path) => match request.uri().query() {
+            Some(query) => reply::redirect(&format!("{path}?{query}")),
+            None => reply::redirect(path),
+        },
+        Found::Nothing => reply::not_found(),
+    };
+    if let Some(compression) = compression {
+        response = compression.apply(is_packed, response).await;
+    }
+    exchange.answered(response)
+}
+
+/// Answers before the service is described: nothing is known of its paths, and of a prefix before them.
+fn unready(roster: &Roster, request: &Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path();
+    if path.ends_with("/livez") || path.ends_with("/healthz") {
+        return reply::text(StatusCode::OK, "\n");
+    }
+    let health = roster.health().to_string();
+    if path.ends_with("/readyz") {
+        return health::not_ready(&health);
+    }
+    let (ready, total) = roster.counts();
+    reply::not_ready(&health, ready, total)
 }
 
 async fn visit(

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 
 use super::connection;
 use super::front::Front;
+use super::tls::socket::Socket;
 use crate::serve::error::ServeError;
 use crate::serve::log::Log;
 use crate::serve::worker::message::Level;
@@ -34,7 +36,7 @@ fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
 }
 
 /// A port that takes connections.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Port {
     /// What answers.
     pub front: Arc<Front>,
@@ -44,6 +46,8 @@ pub struct Port {
     pub log: Log,
     /// Whether the port is to close.
     pub closing: watch::Receiver<bool>,
+    /// The keys, if the port has TLS; it may be the service that says so, once it is described.
+    pub protection: watch::Receiver<Option<TlsAcceptor>>,
 }
 
 impl Port {
@@ -58,10 +62,9 @@ impl Port {
             };
             match accepted {
                 Ok((socket, peer)) => {
-                    let (front, closing) = (Arc::clone(&self.front), self.closing.clone());
-                    let (keep_alive, open) = (self.keep_alive, open.clone());
+                    let (port, open) = (self.clone(), open.clone());
                     tokio::spawn(async move {
-                        connection::serve(front, socket, peer, keep_alive, closing).await;
+                        port.talk(socket, peer).await;
                         drop(open);
                     });
                 }
@@ -75,5 +78,32 @@ impl Port {
         drop((listener, open));
         // Nothing is sent: the channel closes with the last connection.
         let _ = all_closed.recv().await;
+    }
+
+    async fn talk(mut self, socket: TcpStream, peer: SocketAddr) {
+        let acceptor = self.protection.borrow_and_update().clone();
+        let agreed = tokio::select! {
+            agreed = Socket::open(socket, acceptor.as_ref()) => agreed,
+            () = over(&mut self.closing, &mut self.protection) => return,
+        };
+        match agreed {
+            Ok(socket) => {
+                let closing = over(&mut self.closing, &mut self.protection);
+                connection::serve(self.front, socket, peer, self.keep_alive, closing).await;
+            }
+            Err(error) => {
+                let text = format!("cannot agree on keys with {peer}: {error}");
+                self.log.line(Level::Debug, &"cli".into(), text);
+            }
+        }
+    }
+}
+
+/// Waits until connections are to end: the port closes, or has got keys since they were opened.
+async fn over(closing: &mut watch::Receiver<bool>, protection: &mut watch::Receiver<Option<TlsAcceptor>>) {
+    // A server that is gone closes too.
+    tokio::select! {
+        _ = closing.wait_for(|closing| *closing) => {}
+        _ = protection.changed() => {}
     }
 }

@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod api;
 pub mod body;
+pub mod compression;
 pub mod connection;
 pub mod cors;
 pub mod exchange;
@@ -15,4 +16,6 @@ pub mod pages;
 pub mod reply;
 pub mod routes;
 pub mod tasks;
+pub mod tls;
+pub mod traced;
 pub mod user_metrics;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::HeaderValue;
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
@@ -13,12 +13,18 @@ use super::{metrics, reply, user_metrics};
 use crate::serve::manifest::ServiceManifest;
 
 /// The page at `/`; it reads `docs.json` beside it and nothing else.
-const INDEX: &str = include_str!("index.html");
+const INDEX: &str = include_str!("../../../templates/front/index.html");
 
 /// How long the user's metrics may take: a page without them is better than none.
 const MEASURE_LIMIT: Duration = Duration::from_secs(2);
 
 const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=1.0.0; charset=utf-8");
+
+/// The page is all in one file, and talks to its own server alone.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+     img-src data: blob:; media-src blob:; base-uri 'none'; form-action 'none'",
+);
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 /// Writes the page at `/`.
@@ -31,7 +37,9 @@ pub fn index(manifest: &ServiceManifest) -> String {
 
 /// The answer with a page of HTML.
 pub fn html(page: Bytes) -> Response<Body> {
-    reply::typed(StatusCode::OK, HTML, page)
+    let mut response = reply::typed(StatusCode::OK, HTML, page);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY);
+    response
 }
 
 /// The page `/metrics`: the front's series, then the user's.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use percent_encoding::percent_decode_str;
 
 use super::tasks::Action;
+use crate::serve::config::service::Endpoints;
 use crate::serve::manifest::{ServiceManifest, Style};
 
 /// What is at a path.
@@ -71,8 +72,8 @@ const SCHEMA: &str = "/schema.json";
 const UNMATCHED: &str = "unmatched";
 
 impl Routes {
-    /// Makes the table of a service; APIs come before pages.
-    pub fn new(manifest: &ServiceManifest) -> Self {
+    /// Makes the table of a service; APIs come before pages, and pages before their other paths.
+    pub fn new(manifest: &ServiceManifest, endpoints: &Endpoints) -> Self {
         let mut routes = Self { places: HashMap::new(), labels: Vec::new() };
         let prefix = manifest.path_prefix.trim_end_matches('/');
         for (index, endpoint) in manifest.endpoints.iter().enumerate() {
@@ -89,6 +90,11 @@ impl Routes {
         }
         if manifest.style == Style::Class {
             routes.add(SCHEMA.to_owned(), Place::Page(Page::Schema));
+        }
+        for (path, page) in [(&endpoints.live, Page::Live), (&endpoints.ready, Page::Ready)] {
+            if let Some(path) = path {
+                routes.add(path.clone(), Place::Page(page));
+            }
         }
         routes.labels.push(UNMATCHED.to_owned());
         routes
@@ -144,7 +150,8 @@ mod tests {
             "name": "S", "import_string": "s:S", "slots": 1, "path_prefix": prefix,
             "endpoints": [{"name": "a", "route": "/v1/a"}, {"name": "b", "route": "/größe b"}],
         });
-        Routes::new(&serde_json::from_value(manifest).unwrap())
+        let endpoints = Endpoints { live: Some("/v1/a".to_owned()), ready: Some("/health".to_owned()) };
+        Routes::new(&serde_json::from_value(manifest).unwrap(), &endpoints)
     }
 
     #[test]
@@ -154,6 +161,7 @@ mod tests {
         assert_eq!(routes.find("/gr%C3%B6%C3%9Fe%20b"), Found::Place(Place::Api(1), 1));
         assert_eq!(routes.find("/healthz"), Found::Place(Place::Page(Page::Live), 3));
         assert_eq!(routes.find("/"), Found::Place(Place::Page(Page::Index), 7));
+        assert_eq!(routes.find("/health"), Found::Place(Place::Page(Page::Ready), 9));
         assert_eq!(routes.find("/v1/a/"), Found::Redirect("/v1/a"));
         assert_eq!(routes.find("/v1"), Found::Nothing);
         assert_eq!(routes.find("//"), Found::Redirect("/"));
@@ -164,7 +172,7 @@ mod tests {
     fn a_service_of_functions_has_no_schema() {
         let manifest =
             json!({"name": "s", "style": "legacy", "import_string": "s:s", "slots": 1, "endpoints": []});
-        let routes = Routes::new(&serde_json::from_value(manifest).unwrap());
+        let routes = Routes::new(&serde_json::from_value(manifest).unwrap(), &Endpoints::default());
         assert_eq!(routes.find("/schema.json"), Found::Nothing);
         assert!(matches!(routes.find("/docs.json"), Found::Place(Place::Page(Page::Docs), _)));
     }
@@ -175,7 +183,7 @@ mod tests {
             "name": "S", "import_string": "s:S", "slots": 1, "path_prefix": "/p",
             "endpoints": [{"name": "a", "route": "/a", "is_task": true}, {"name": "b", "route": "/a/get"}],
         });
-        let routes = Routes::new(&serde_json::from_value(manifest).unwrap());
+        let routes = Routes::new(&serde_json::from_value(manifest).unwrap(), &Endpoints::default());
         assert_eq!(routes.find("/p/a"), Found::Place(Place::Api(0), 0));
         assert_eq!(routes.find("/p/a/submit"), Found::Place(Place::Task(0, Action::Submit), 2));
         assert!(matches!(routes.find("/p/a/cancel"), Found::Place(Place::Task(0, Action::Cancel), _)));
@@ -191,7 +199,7 @@ mod tests {
         assert!(matches!(routes.find("/p/livez"), Found::Place(Place::Page(Page::Live), _)));
         assert!(matches!(routes.find("/p/"), Found::Place(Place::Page(Page::Index), _)));
         assert!(matches!(routes.find("/schema.json"), Found::Place(Place::Page(Page::Schema), _)));
-        assert_eq!(routes.find("/v1/a"), Found::Nothing);
+        assert_eq!(routes.find("/v1"), Found::Nothing);
         assert_eq!(routes.find("/livez"), Found::Nothing);
     }
 }

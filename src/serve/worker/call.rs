@@ -120,6 +120,9 @@ pub enum CallError {
         /// The worker's number.
         worker: u32,
     },
+    /// The service was loaded again before a worker was free.
+    #[error("the service was loaded again before the call could run")]
+    Abandoned,
     /// It would have been answered later than `max_latency_ms` allows.
     #[error("the API `{api}` has more calls than it can answer in time")]
     Overloaded {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -13,6 +13,9 @@ use super::link::Link;
 use super::queue::Queues;
 use crate::serve::batch::estimate::Estimate;
 use crate::serve::batch::policy::{Decision, Limits, Waiting, decide};
+
+/// How often is looked whether calls have ended.
+const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 
 /// All workers that take calls, and the calls that wait for them.
 #[derive(Debug)]
@@ -161,6 +164,28 @@ impl Pool {
     pub fn load(&self) -> (usize, u32) {
         let state = self.lock();
         (state.queues.waiting(), state.seats.values().map(|seat| seat.busy).sum())
+    }
+
+    /// Waits until no call waits or runs.
+    pub async fn settle(&self) {
+        while self.is_staffed() && self.load() != (0, 0) {
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+    }
+
+    /// Gives up the calls that wait: no worker will come any more.
+    pub fn abandon(&self) {
+        while let Some(pending) = self.take_waiting() {
+            let outcome = Err(CallError::Abandoned);
+            // A client that is gone needs no answer.
+            let _ = pending.answer.send(Answered { worker: 0, outcome });
+        }
+    }
+
+    fn take_waiting(&self) -> Option<Pending> {
+        let mut state = self.lock();
+        let oldest = *state.queues.by_age().first()?;
+        state.queues.pop(oldest).map(|(_, pending)| pending)
     }
 
     fn dispatch(self: &Arc<Self>) {

@@ -133,6 +133,12 @@ CALLS = [echo, sleep, wait, die, garbage, headers, bad_header, stream, drip, hal
 SCHEMA = {"name": "Fake", "type": "service", "routes": [{"name": "echo", "route": "/echo"}]}
 
 
+def names():
+    """Names the APIs: all but those that the file `without` names."""
+    without = open("without").read().split() if os.path.exists("without") else []
+    return [call.__name__ for call in CALLS if call.__name__ not in without]
+
+
 def describe():
     """Says what is served."""
     service = {
@@ -141,7 +147,7 @@ def describe():
         "path_prefix": os.environ.get("FAKE_PREFIX", ""),
         "config": json.loads(os.environ.get("FAKE_CONFIG", "{}")),
         "slots": int(os.environ.get("FAKE_SLOTS", "1")),
-        "endpoints": [{"name": call.__name__, "route": "/" + call.__name__} for call in CALLS],
+        "endpoints": [{"name": name, "route": "/" + name} for name in names()],
         "schema": SCHEMA,
         "openapi": {"openapi": "3.0.2", "info": {"title": "Fake"}},
         "user_metrics": "FAKE_METRICS" in os.environ,
@@ -197,13 +203,19 @@ def once(worker):
     send({"type": "ready"})
 
 
+def file(worker):
+    """Fails when the service's file says so, otherwise serves."""
+    text = open("service.py").read() if os.path.exists("service.py") else ""
+    (fail if text == "fail" else ok)(worker)
+
+
 def ok(worker):
     """Serves."""
     describe()
     send({"type": "ready"})
 
 
-START = [fail, leave, hang, initialize_forever, fail_second, other_protocol, once, ok]
+START = [fail, leave, hang, initialize_forever, fail_second, other_protocol, once, file, ok]
 
 
 def run(call, body):

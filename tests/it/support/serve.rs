@@ -391,7 +391,7 @@ fn read_chunks(stream: &mut impl BufRead, body: &mut Vec<u8>) -> Option<()> {
 }
 
 fn banner_port(log: &str) -> Option<u16> {
-    let rest = log.split_once("listening on http://")?.1.split_once(" (Press CTRL+C to quit)")?.0;
+    let rest = log.split_once("listening on http")?.1.split_once(" (Press CTRL+C to quit)")?.0;
     rest.rsplit(':').next()?.parse().ok()
 }
 
