@@ -239,10 +239,23 @@ fn every_descriptor_answers_as_upstream_does() {
         }
     }
     assert!(differences.is_empty(), "ekiben, then upstream:\n{}", differences.join("\n"));
+    a_runner_is_a_process_of_its_own(&pair);
     the_identity_of_a_request_is_a_decimal(&pair);
     a_form_comes_back_part_by_part(&pair);
     the_paths_are_the_same(&pair);
     documents_name_the_descriptors(&pair);
+}
+
+fn a_runner_is_a_process_of_its_own(pair: &Pair) {
+    let (ours, theirs) = pair.post("/places", TEXT, b"");
+    for reply in [ours, theirs] {
+        let places = reply.json();
+        assert!(places[0].is_u64() && places[1].is_u64() && places[0] != places[1], "{places}");
+    }
+    // Upstream would take a minute to say 504.
+    let failed = pair.ours.request("POST", "/runner_fails", &[], b"");
+    failed.expect(500, JSON, "\"\"");
+    pair.ours.wait_for("traceback", || pair.ours.log().contains("ValueError: in the runner"));
 }
 
 fn the_identity_of_a_request_is_a_decimal(pair: &Pair) {
