@@ -238,7 +238,7 @@ def test_runners_are_ready_before_the_hooks_and_gone_after_them(serve: Serve, tm
         "service:svc",
         arguments=("--in-process",),
     )
-    front.ready()
+    assert front.ready()["units"] == []
     assert front.ask("f", b"x")[2] == b"X"
     assert front.ask("g", b"y")[2] == b"Y"
     front.call("h", b"abc")
@@ -248,6 +248,15 @@ def test_runners_are_ready_before_the_hooks_and_gone_after_them(serve: Serve, tm
     front.send({"type": "drain"})
     assert front.exit_status() == 0
     assert log.read_text().splitlines() == ["deployment", "startup A", "shutdown B"]
+
+
+def test_runners_are_units_of_their_own(serve: Serve) -> None:
+    api = serve(RUNNER, "service:svc")
+    (unit,) = api.ready()["units"]
+    assert (unit["kind"], unit["name"], unit["slots"]) == ("runner", "loud", 1)
+    assert [one["name"] for one in unit["endpoints"]] == ["shout", "letters"]
+    worker = serve(RUNNER, "service:svc", arguments=("--unit", "runner:loud"))
+    assert worker.ready()["name"] == "loud"
 
 
 def test_only_the_first_worker_runs_the_hooks_of_the_deployment(serve: Serve) -> None:

@@ -92,18 +92,14 @@ pub enum Error {
         known: Vec<String>,
     },
     /// What was named is something else.
-    #[error("{place}: `{attribute}` is not a class decorated with `@bentoml.service`")]
+    #[error(
+        "{place}: `{attribute}` is neither a class decorated with `@bentoml.service` nor a `bentoml.Service`"
+    )]
     NotAService {
         /// Where.
         place: Place,
         /// What was named.
         attribute: String,
-    },
-    /// A service in the style before 1.2.
-    #[error("{place}: `bentoml.Service(…)` is not supported yet, use a class with `@bentoml.service`")]
-    LegacyService {
-        /// Where.
-        place: Place,
     },
     /// Two services of one bento have the same name.
     #[error("{place}: a service named `{name}` exists already in this bento")]

@@ -131,7 +131,7 @@ fn is_attribute_of_self(expression: &Expr) -> bool {
 }
 
 /// Whether a call finds or loads a model of the store or the hub.
-fn is_load(name: &str) -> bool {
+pub(super) fn is_load(name: &str) -> bool {
     if matches!(
         name,
         "bentoml.models.get"

@@ -7,6 +7,7 @@
 mod api;
 mod error;
 mod fold;
+mod legacy;
 mod loads;
 mod names;
 mod openapi;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value as Json, json};
 
 use self::fold::Folder;
+use self::legacy::Legacy;
 use self::names::{Entity, Scope};
 use self::service::{Candidate, Definition, Findings, candidate};
 use self::source::{Module, Project};
@@ -29,7 +31,7 @@ pub use api::Api;
 pub use error::{Error, Place, Reason, Subject, Unresolved};
 pub use loads::LateLoad;
 pub use openapi::openapi;
-pub use service::{Dependency, HubSource, ModelReference, ModelSource, Service};
+pub use service::{Dependency, HubSource, ModelReference, ModelSource, Service, Style};
 
 /// The file in which a service is looked for when nothing is said.
 const DEFAULT_FILE: &str = "service.py";
@@ -72,9 +74,12 @@ impl Discovery {
         self.services.first().expect("a discovery has its entry service")
     }
 
-    /// The static description of the entry service's API: `schema.json`.
+    /// The static description of the entry service's API: `schema.json`; a service of functions has none.
     pub fn schema(&self) -> Json {
         let entry = self.entry();
+        if entry.style == Style::Functions {
+            return json!({});
+        }
         let mut routes = Vec::new();
         let mut paths = Map::new();
         for api in &entry.apis {
@@ -106,14 +111,20 @@ pub fn discover(request: &Request<'_>) -> Result<Discovery, Error> {
     let entry_module = project
         .module(&module)
         .ok_or_else(|| Error::NoModule { module: module.clone(), path: PathBuf::from(&module) })?;
-    let (attribute, definition) = match attribute {
+    let (attribute, entry) = match attribute {
         Some(attribute) => (attribute.clone(), named(&folder, entry_module, &attribute)?),
         None => only(&folder, entry_module)?,
     };
     let mut findings = Findings::default();
     let mut services: Vec<Service> = Vec::new();
-    let mut seen: Vec<Definition<'_>> = Vec::new();
-    gather(&folder, definition, &mut seen, &mut services, &mut findings)?;
+    match entry {
+        Entry::Class(definition) => {
+            gather(&folder, definition, &mut Vec::new(), &mut services, &mut findings)?;
+        }
+        Entry::Functions(legacy) => {
+            services.push(legacy::read(&folder, legacy, &attribute, &mut findings));
+        }
+    }
     let late_loads = project.modules().flat_map(|module| {
         let declared = findings.declared.get(&module.name).map_or(&[][..], Vec::as_slice);
         loads::late_loads(&folder, module, declared)
@@ -130,6 +141,12 @@ pub fn discover(request: &Request<'_>) -> Result<Discovery, Error> {
         late_loads,
         warnings,
     })
+}
+
+/// The service that is asked for.
+enum Entry<'p> {
+    Class(Definition<'p>),
+    Functions(Legacy<'p>),
 }
 
 /// Reads a service and, depth first, those that it depends on.
@@ -159,7 +176,7 @@ fn gather<'p>(
 }
 
 /// The service that an attribute names; further parts select its dependencies.
-fn named<'p>(folder: &Folder<'p>, module: &'p Module, attribute: &str) -> Result<Definition<'p>, Error> {
+fn named<'p>(folder: &Folder<'p>, module: &'p Module, attribute: &str) -> Result<Entry<'p>, Error> {
     let mut parts = attribute.split('.');
     let first = parts.next().unwrap_or_default();
     let not_found = || Error::NoAttribute {
@@ -170,23 +187,31 @@ fn named<'p>(folder: &Folder<'p>, module: &'p Module, attribute: &str) -> Result
     if !source::names(&module.body).contains(&first) {
         return Err(not_found());
     }
-    let mut definition = definition_of(folder, module, first)?
-        .ok_or_else(|| Error::NotAService { place: first_place(module), attribute: first.to_owned() })?;
+    let mut definition = match entry_of(folder, module, first) {
+        Some(Entry::Class(definition)) => definition,
+        // Nothing depends on anything here but on runners.
+        Some(_) if parts.next().is_some() => return Err(not_found()),
+        Some(functions) => return Ok(functions),
+        None => return Err(Error::NotAService { place: first_place(module), attribute: first.to_owned() }),
+    };
     for part in parts {
         let (service, depended) = service::read(folder, definition, &mut Findings::default());
         let index = service.dependencies.iter().position(|dependency| dependency.attribute == part);
         let next = depended.into_iter().find(|(at, _)| Some(*at) == index);
         definition = next.map(|(_, definition)| definition).ok_or_else(not_found)?;
     }
-    Ok(definition)
+    Ok(Entry::Class(definition))
 }
 
-/// The one service of a module that no other depends on.
-fn only<'p>(folder: &Folder<'p>, module: &'p Module) -> Result<(String, Definition<'p>), Error> {
+/// The one service of a module that no other depends on; else its one service of functions.
+fn only<'p>(folder: &Folder<'p>, module: &'p Module) -> Result<(String, Entry<'p>), Error> {
     let mut candidates: Vec<(&str, Definition<'p>)> = Vec::new();
+    let mut functions: Vec<(&str, Entry<'p>)> = Vec::new();
     for name in source::names(&module.body) {
-        if let Some(definition) = definition_of(folder, module, name)? {
-            candidates.push((name, definition));
+        match entry_of(folder, module, name) {
+            Some(Entry::Class(definition)) => candidates.push((name, definition)),
+            Some(other) => functions.push((name, other)),
+            None => {}
         }
     }
     let read = |definition: Definition<'p>| service::read(folder, definition, &mut Findings::default()).1;
@@ -196,26 +221,24 @@ fn only<'p>(folder: &Folder<'p>, module: &'p Module) -> Result<(String, Definiti
         .map(|(_, definition)| definition)
         .collect();
     candidates.retain(|(_, definition)| !depended.iter().any(|other| other.class.is(definition.class)));
-    match candidates.as_slice() {
-        [] => Err(Error::NoService { module: module.name.clone() }),
-        [(name, definition)] => Ok(((*name).to_owned(), *definition)),
-        several => Err(Error::SeveralServices {
-            module: module.name.clone(),
-            candidates: several.iter().map(|(name, _)| format!("{}:{name}", module.name)).collect(),
-        }),
+    let classes = candidates.into_iter().map(|(name, definition)| (name, Entry::Class(definition)));
+    let mut found: Vec<(&str, Entry<'p>)> = classes.collect();
+    if found.is_empty() {
+        found = functions;
     }
+    if found.len() > 1 {
+        let candidates = found.iter().map(|(name, _)| format!("{}:{name}", module.name)).collect();
+        return Err(Error::SeveralServices { module: module.name.clone(), candidates });
+    }
+    let (name, entry) = found.pop().ok_or_else(|| Error::NoService { module: module.name.clone() })?;
+    Ok((name.to_owned(), entry))
 }
 
-fn definition_of<'p>(
-    folder: &Folder<'p>,
-    module: &'p Module,
-    name: &str,
-) -> Result<Option<Definition<'p>>, Error> {
-    let Some(entity) = entity_of(folder, module, name) else { return Ok(None) };
-    match candidate(folder, &entity) {
-        Candidate::Service(definition) => Ok(Some(definition)),
-        Candidate::Legacy(place) => Err(Error::LegacyService { place }),
-        Candidate::Other => Ok(None),
+fn entry_of<'p>(folder: &Folder<'p>, module: &'p Module, name: &str) -> Option<Entry<'p>> {
+    match candidate(folder, &entity_of(folder, module, name)?) {
+        Candidate::Service(definition) => Some(Entry::Class(definition)),
+        Candidate::Legacy(legacy) => Some(Entry::Functions(legacy)),
+        Candidate::Other => None,
     }
 }
 
@@ -228,7 +251,7 @@ fn service_names(folder: &Folder<'_>, module: &Module) -> Vec<String> {
     let names = source::names(&module.body).into_iter();
     let services = names.filter(|name| {
         let entity = folder.project.module(&module.name).and_then(|module| entity_of(folder, module, name));
-        entity.is_some_and(|entity| matches!(candidate(folder, &entity), Candidate::Service(_)))
+        entity.is_some_and(|entity| !matches!(candidate(folder, &entity), Candidate::Other))
     });
     services.map(str::to_owned).collect()
 }

@@ -59,7 +59,11 @@ fn operation(service: &Service, api: &Api) -> Json {
         None if is_text => "text/plain",
         None => "application/json",
     };
-    let request_type = if input_has_files { "multipart/form-data" } else { "application/json" };
+    let request_type = match api.input.get("media_type").and_then(Json::as_str) {
+        Some(media_type) => media_type,
+        None if input_has_files => "multipart/form-data",
+        None => "application/json",
+    };
     json!({
         "description": api.doc.as_deref().unwrap_or_default(),
         "operationId": format!("{}__{}", service.name, api.name),

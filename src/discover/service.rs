@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json, json};
 use super::api::{Api, api, doc};
 use super::error::{Place, Reason, Subject, Unresolved};
 use super::fold::{Constant, Folder};
+use super::legacy::Legacy;
 use super::names::{Class, Entity, Scope};
 use super::source::{Binding, Found, find, names};
 use crate::bentofile::{Stage, Variable};
@@ -17,12 +18,23 @@ use crate::bentofile::{Stage, Variable};
 const OWN_KEYWORDS: [&str; 8] =
     ["name", "image", "description", "path_prefix", "envs", "labels", "cmd", "service_class"];
 
+/// How a service is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A class with `@bentoml.service`.
+    Class,
+    /// Functions with `@svc.api` of a `bentoml.Service` with runners.
+    Functions,
+}
+
 /// A service of the project.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// Its name: the class's, unless the decorator says otherwise.
     pub name: String,
-    /// The class.
+    /// How it is written.
+    pub style: Style,
+    /// The class, or the variable of a service of functions.
     pub class: String,
     /// The module of the class.
     pub module: String,
@@ -123,7 +135,7 @@ pub(super) struct Definition<'p> {
 /// What a name turns out to be.
 pub(super) enum Candidate<'p> {
     Service(Definition<'p>),
-    Legacy(Place),
+    Legacy(Legacy<'p>),
     Other,
 }
 
@@ -159,7 +171,7 @@ fn called<'p>(folder: &Folder<'p>, scope: Scope<'p>, call: &'p ExprCall) -> Cand
     };
     let name = folder.project.external_name(scope, function);
     if matches!(name.as_deref(), Some("bentoml.Service" | "bentoml.legacy.Service")) {
-        return Candidate::Legacy(scope.module.place(call));
+        return Candidate::Legacy(Legacy { scope, call });
     }
     match class_of(&call.arguments) {
         Some(class) if is_service_decorator(folder, scope, function) => {
@@ -183,6 +195,7 @@ pub(super) fn read<'p>(
     let class = definition.class;
     let mut service = Service {
         name: class.name().to_owned(),
+        style: Style::Class,
         class: class.name().to_owned(),
         module: class.module.name.clone(),
         place: class.module.place(&class.definition.name),

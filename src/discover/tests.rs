@@ -195,7 +195,6 @@ fn a_target_selects_the_service() {
 fn errors_name_what_is_there_and_what_is_not() {
     let error = |files: &[(&str, &str)], target| found(files, target).unwrap_err().to_string();
     let several = "import bentoml\n@bentoml.service\nclass A: pass\n@bentoml.service\nclass B: pass\n";
-    let legacy = "import bentoml\nsvc = bentoml.Service('x', runners=[])\n";
     let messages = [
         error(&[], None),
         error(&[], Some("nothing.here:X")),
@@ -204,7 +203,6 @@ fn errors_name_what_is_there_and_what_is_not() {
         error(&[("service.py", several)], Some("service:C")),
         error(&[("service.py", several)], Some("service:")),
         error(&[("service.py", "x = 1\n")], Some("service:x")),
-        error(&[("service.py", legacy)], None),
         error(&[("service.py", "def f(:\n  pass\n")], None),
     ];
     insta::assert_snapshot!(messages.join("\n"), @r"
@@ -214,8 +212,7 @@ fn errors_name_what_is_there_and_what_is_not() {
     the module `service` has several services, name one: service:A, service:B
     no `C` in the module `service`, its services are A, B
     `service:` does not name a service: expected `module:attribute` or `file.py:attribute`
-    service.py:1:1: `x` is not a class decorated with `@bentoml.service`
-    service.py:2:7: `bentoml.Service(…)` is not supported yet, use a class with `@bentoml.service`
+    service.py:1:1: `x` is neither a class decorated with `@bentoml.service` nor a `bentoml.Service`
     service.py:1:7: cannot parse the file: Expected a parameter or the end of the parameter list
     ");
 }
@@ -227,4 +224,69 @@ fn definitions_in_circles_end() {
         found(&[("service.py", circle), ("other.py", "from service import A as B\n")], None).unwrap();
     assert_eq!(discovery.unresolved.len(), 1);
     assert_eq!(discovery.unresolved[0].reason, Reason::TooDeep);
+}
+
+#[test]
+fn a_service_of_functions_has_its_runners_models() {
+    let service = r#"
+import bentoml
+from bentoml.io import Image, JSON, NumpyNdarray, Text
+from bentoml import legacy
+from models import reader
+
+VERSION = "v2"
+iris = bentoml.sklearn.get(f"iris:{VERSION}").to_runner()
+mood = bentoml.picklable_model.load_runner("mood")
+model = bentoml.models.get("own:latest").with_options(x=1)
+own = bentoml.Runner(object, models=[model, bentoml.models.get("second")])
+RUNNERS = [iris, mood, reader, own, iris]
+svc = legacy.Service("Iris_Clf", runners=RUNNERS, models=[bentoml.models.get("extra")])
+lost = bentoml.sklearn.get("lost")
+
+@svc.api(input=NumpyNdarray.from_sample([1]), output=Text())
+def predict(x):
+    """Predict."""
+
+spec = Image()
+
+@svc.api(input=spec, output=JSON(), route="/v1/look", name="look")
+async def other(x): ...
+
+def helper(): ...
+"#;
+    let reader =
+        "import bentoml\nreader = bentoml.picklable_model.get('reader:latest').to_runner(name='r')\n";
+    let files = [("service.py", service), ("models.py", reader)];
+    let discovery = found(&files, None).unwrap();
+    assert_eq!((discovery.target.as_str(), &discovery.unresolved[..]), ("service:svc", &[][..]));
+    let entry = discovery.entry();
+    assert_eq!(
+        (entry.name.as_str(), entry.style, discovery.schema()),
+        ("iris_clf", Style::Functions, json!({}))
+    );
+    let tags: Vec<String> = models(&discovery).into_iter().map(|(_, tag)| tag).collect();
+    assert_eq!(tags, ["extra", "iris:v2", "mood", "reader:latest", "own:latest", "second"]);
+    let apis: Vec<(&str, &str)> =
+        entry.apis.iter().map(|api| (api.name.as_str(), api.route.as_str())).collect();
+    assert_eq!(apis, [("predict", "/predict"), ("look", "/v1/look")]);
+    assert_eq!(entry.apis[0].doc.as_deref(), Some("Predict."));
+    let late: Vec<_> = discovery.late_loads.iter().map(|load| load.model.as_deref()).collect();
+    assert_eq!(late, [Some("lost")]);
+    let paths = openapi(entry, "");
+    let look = &paths["paths"]["/v1/look"]["post"]["requestBody"]["content"];
+    assert_eq!(look, &json!({"image/*": {"schema": {"format": "binary", "type": "string"}}}));
+}
+
+#[test]
+fn classes_come_before_services_of_functions() {
+    let old = "import bentoml\na = bentoml.Service('a', runners=[])\nb = bentoml.Service('b')\n";
+    let new = format!("{old}@bentoml.service\nclass New: ...\n");
+    assert_eq!(found(&[("service.py", &new)], None).unwrap().target, "service:New");
+    assert_eq!(found(&[("service.py", &new)], Some("service:b")).unwrap().entry().name, "b");
+    let several = found(&[("service.py", old)], None).unwrap_err().to_string();
+    assert_eq!(several, "the module `service` has several services, name one: service:a, service:b");
+    let inner = found(&[("service.py", old)], Some("service:a.b")).unwrap_err().to_string();
+    assert_eq!(inner, "no `a.b` in the module `service`, its services are a, b");
+    let unknown = found(&[("service.py", "import bentoml\nsvc = bentoml.Service(input())\n")], None).unwrap();
+    assert_eq!(unknown.unresolved.len(), 1, "{:?}", unknown.unresolved);
 }

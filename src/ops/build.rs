@@ -29,7 +29,7 @@ use super::image_lock::ImageLock;
 use crate::bentofile::{self, Bentofile, Loaded, Selection, Selector};
 use crate::build_time::item_time;
 use crate::debian::{self, Archive};
-use crate::discover::{self, Discovery, LateLoad, ModelReference};
+use crate::discover::{self, Discovery, LateLoad, ModelReference, Style};
 use crate::hub::{Hub, HubError, Wanted};
 use crate::pydeps::Host;
 use crate::report::{Interrupt, Report};
@@ -326,7 +326,9 @@ fn info(
     image: crate::store::ImageInfo,
     now: Timestamp,
 ) -> BentoInfo {
-    let services = resolved.discovery.services.iter().zip(&resolved.pinned.services);
+    // The models of a service of functions are those of the bento, as upstream has it.
+    let is_class = resolved.discovery.entry().style == Style::Class;
+    let services = resolved.discovery.services.iter().zip(&resolved.pinned.services).filter(|_| is_class);
     let services = services.map(|(service, models)| ServiceInfo {
         name: service.name.clone(),
         service: String::new(),
@@ -349,7 +351,7 @@ fn info(
         bentoml_version: FORMAT_VERSION.to_owned(),
         creation_time: CreationTime::new(now),
         labels: labels(resolved, settings),
-        models: resolved.pinned.listed.clone(),
+        models: if is_class { resolved.pinned.listed.clone() } else { resolved.pinned.all() },
         entry_service: resolved.discovery.entry().name.clone(),
         services: services.collect(),
         envs: envs(resolved),

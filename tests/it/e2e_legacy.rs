@@ -12,7 +12,7 @@ use crate::support::context::TestContext;
 use crate::support::peers::{Venv, program};
 use crate::support::serve::{PATIENCE, Plan, Reply, Server, read_reply, request};
 use crate::support::service::Service;
-use crate::support::web::{free_port, loopback, wait_until_ready};
+use crate::support::web::{free_port, loopback, post, wait_until_ready};
 
 const SERVICE: &str = include_str!("../../testdata/services/legacy/service.py");
 const JSON: &str = "application/json";
@@ -239,10 +239,23 @@ fn every_descriptor_answers_as_upstream_does() {
         }
     }
     assert!(differences.is_empty(), "ekiben, then upstream:\n{}", differences.join("\n"));
+    a_runner_is_a_process_of_its_own(&pair);
     the_identity_of_a_request_is_a_decimal(&pair);
     a_form_comes_back_part_by_part(&pair);
     the_paths_are_the_same(&pair);
     documents_name_the_descriptors(&pair);
+}
+
+fn a_runner_is_a_process_of_its_own(pair: &Pair) {
+    let (ours, theirs) = pair.post("/places", TEXT, b"");
+    for reply in [ours, theirs] {
+        let places = reply.json();
+        assert!(places[0].is_u64() && places[1].is_u64() && places[0] != places[1], "{places}");
+    }
+    // Upstream would take a minute to say 504.
+    let failed = pair.ours.request("POST", "/runner_fails", &[], b"");
+    failed.expect(500, JSON, "\"\"");
+    pair.ours.wait_for("traceback", || pair.ours.log().contains("ValueError: in the runner"));
 }
 
 fn the_identity_of_a_request_is_a_decimal(pair: &Pair) {
@@ -332,6 +345,62 @@ fn comparable(value: &Value) -> Value {
             items.into()
         }
         other => other.clone(),
+    }
+}
+
+const TRAIN: &str = r#"
+import bentoml
+
+
+class Loud:
+    def __call__(self, text):
+        return text.upper()
+
+
+if __name__ == "__main__":
+    bentoml.picklable_model.save_model("loud", Loud(), signatures={"__call__": {"batchable": False}})
+"#;
+
+const LOUDER: &str = r#"
+import bentoml
+from bentoml.io import Text
+
+runner = bentoml.picklable_model.get("loud:latest").to_runner()
+svc = bentoml.legacy.Service("louder", runners=[runner])
+
+
+@svc.api(input=Text(), output=Text())
+def shout(text):
+    return runner.run(text)
+"#;
+
+/// The model is found in the source, and is in the bento; who has built it makes no difference.
+#[test]
+fn either_tool_serves_the_bentos_of_the_other() {
+    let context = TestContext::new();
+    let project = context.work().join("project");
+    fs::create_dir(&project).expect("the directory is new");
+    let bentofile = "service: 'service:svc'\ninclude: ['service.py']\npython: {lock_packages: false}\n";
+    for (name, text) in [("train.py", TRAIN), ("service.py", LOUDER), ("bentofile.yaml", bentofile)] {
+        fs::write(project.join(name), text).expect("the directory is there");
+    }
+    assert_eq!(context.python(["project/train.py"]).any_stderr().run().stdout, "");
+    let built = context.ekiben(["build", "project", "--version", "ours"]).run().stdout;
+    assert!(built.contains("louder:ours"), "{built}");
+    let built = context.bentoml(["build", "project", "--version", "theirs"]).any_stderr().run().stdout;
+    assert!(built.contains("louder:theirs"), "{built}");
+    let bento = context.bentoml_home().join("bentos/louder/ours/bento.yaml");
+    let text = fs::read_to_string(bento).expect("a built bento");
+    assert!(text.contains("models:\n- tag: loud:") && text.contains("services: []\n"), "{text}");
+    let (ours, theirs) = (free_port(), free_port());
+    let ekiben = context.ekiben(["serve", "louder:theirs", "--api-workers", "1", "--port"]);
+    let upstream = context.bentoml(["serve", "louder:ours", "--api-workers", "1", "--port"]);
+    let _ekiben = Service::start(&ekiben.arg(ours.to_string()));
+    let _upstream = Service::start(&upstream.arg(theirs.to_string()));
+    for port in [ours, theirs] {
+        wait_until_ready(loopback(port), STARTED_WITHIN);
+        let answer = post(loopback(port), "/shout", &json!("hello"));
+        assert_eq!((answer.status, answer.body.as_str()), (200, "\"HELLO\""));
     }
 }
 

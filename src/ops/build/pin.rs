@@ -24,6 +24,17 @@ impl Pinned {
         self.listed.iter().chain(self.services.iter().flatten()).map(|model| &model.tag)
     }
 
+    /// All models, each once: those that the bentofile lists come first.
+    pub(super) fn all(&self) -> Vec<PinnedModel> {
+        let mut all: Vec<PinnedModel> = Vec::new();
+        for model in self.listed.iter().chain(self.services.iter().flatten()) {
+            if !all.iter().any(|known| known.tag == model.tag) {
+                all.push(model.clone());
+            }
+        }
+        all
+    }
+
     /// The other names that the bentofile gives to models.
     pub(super) fn aliases(&self) -> impl Iterator<Item = &str> {
         self.listed.iter().filter_map(|model| model.alias.as_deref())

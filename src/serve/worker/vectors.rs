@@ -146,6 +146,7 @@ fn messages_of_a_worker_are_read_as_they_are_meant() {
     assert_eq!((service.endpoints[0].route.as_str(), service.style), ("/predict", Style::Class));
     let FromWorker::Describe(service) = received("describe-legacy") else { panic!("not a description") };
     assert_eq!((service.endpoints[0].route.as_str(), service.style), ("/v1/predict", Style::Legacy));
+    assert_eq!(service.units.iter().map(Unit::id).collect::<Vec<_>>(), ["runner:iris_clf"]);
 }
 
 /// A reader refuses every vector of `testdata/wire/invalid/`.

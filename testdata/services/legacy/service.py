@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import os
 from http import HTTPStatus
 
 import numpy as np
@@ -19,6 +20,14 @@ class Doubler(Runnable):
     @Runnable.method(batchable=True, batch_dim=0)
     def double(self, array):
         return array * 2
+
+    @Runnable.method
+    def place(self):
+        return os.getpid()
+
+    @Runnable.method
+    def fail(self):
+        raise ValueError("in the runner")
 
 
 class Flower(BaseModel):
@@ -119,6 +128,16 @@ async def strict_array(array):
 @svc.api(input=NumpyNdarray(dtype="int64", shape=(2, 2)), output=JSON())
 def shaped_array(array):
     return {"shape": list(array.shape), "dtype": str(array.dtype)}
+
+
+@svc.api(input=Text(), output=JSON())
+async def places(text):
+    return [os.getpid(), await doubler.place.async_run()]
+
+
+@svc.api(input=Text(), output=Text())
+def runner_fails(text):
+    return doubler.fail.run()
 
 
 @svc.api(input=PandasDataFrame(), output=PandasDataFrame())

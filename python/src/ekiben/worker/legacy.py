@@ -12,6 +12,7 @@ from ..exceptions import BentoMLException
 from ..legacy.openapi import service_openapi
 from .answers import Answer, checked_status, json_answer
 from .calls import Calls, apply_context
+from .description import slots_of
 from .frames import PROTOCOL
 from .metrics import has_user_metrics
 from .streams import send_async_stream, send_stream
@@ -26,8 +27,6 @@ logger = logging.getLogger("bentoml.serve")
 
 # How the front knows that a service is of this style.
 STYLE = "legacy"
-# Asynchronous APIs share one loop; how many are at work is the front's limit, this is the worker's.
-ASYNC_SLOTS = 256
 
 FAILED = "An error has occurred in BentoML user code when handling this request, find the error details in server logs"
 
@@ -44,7 +43,7 @@ def describe_frame(service: Service, import_string: str) -> dict[str, Any]:
             "description": None,
             "path_prefix": "",
             "config": {},
-            "slots": ASYNC_SLOTS if service.has_async_api else service.threads,
+            "slots": slots_of(service),
             "endpoints": [_endpoint(api) for api in service.apis.values()],
             "models": [str(model.tag) for model in service.all_models],
             "schema": None,

@@ -148,16 +148,16 @@ class Session:
 
     def _send_description(self, service: AnyService, import_string: str) -> None:
         if isinstance(service, RunnerService):
-            from . import legacy
+            from .legacy import describe_frame as describe_legacy_frame
 
-            self._channel.send(legacy.describe_frame(service, import_string))
-            return
-        from .description import apply_envs, describe_frame
+            frame = describe_legacy_frame(service, import_string)
+        else:
+            from .description import apply_envs, describe_frame
 
-        frame = describe_frame(service, import_string, self._bento.version if self._bento else None)
+            frame = describe_frame(service, import_string, self._bento.version if self._bento else None)
+            apply_envs(service)
         if self._settings.in_process:
             frame["service"]["units"] = []
-        apply_envs(service)
         self._channel.send(frame)
 
     async def _serve(self, service: AnyService) -> None:
@@ -208,7 +208,7 @@ class Session:
             raise StartFailure("startup", error) from error
 
     async def _start_legacy(self, service: RunnerService) -> None:
-        """Run the hooks before serving and make the runners ready."""
+        """Run the hooks before serving; the runners are there already."""
         from .legacy import run_hooks
 
         self._instance = service

@@ -67,6 +67,7 @@ class RunnerUnit:
         self.inner = runner.runnable_class
         self.models: list[Any] = []
         self.config: dict[str, Any] = {}
+        self.envs: list[dict[str, str]] = []
         self.apis = {method.name: RunnableAPI(method, runner.runnable_class) for method in runner.runner_methods}
         self._params = runner.runnable_init_params
 
