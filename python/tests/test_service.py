@@ -345,11 +345,6 @@ def unsupported_services() -> dict[str, t.Any]:
         dep = bentoml.depends(url="http://127.0.0.1:3000")
 
     @bentoml.service
-    class Tasks:
-        @bentoml.task
-        def work(self) -> None: ...
-
-    @bentoml.service
     @bentoml.asgi_app(object(), path="/below")
     class Below: ...
 
@@ -365,19 +360,12 @@ def unsupported_services() -> dict[str, t.Any]:
     @bentoml.service(cmd=["serve"])
     class Command: ...
 
-    @bentoml.service
-    class Paths:
-        @bentoml.api
-        def f(self, files: t.List[Path]) -> None: ...
-
     return {
         "`bentoml.depends` is not supported yet by ekiben: a URL or deployment: attribute `dep` of `Depends`": Depends,
-        "`bentoml.task` is not supported yet by ekiben: method `work` of service `Tasks`": Tasks,
         "`bentoml.asgi_app` is not supported yet by ekiben: mounted at `/below` of service `Below`": Below,
         "`bentoml.asgi_app` is not supported yet by ekiben: mounted at `/above` of service `Above`": Above,
         "`Service.add_asgi_middleware` is not supported yet by ekiben: in service `Middleware`": Middleware,
         "`bentoml.service(cmd=...)` is not supported yet by ekiben: custom command of service `Command`": Command,
-        "`pathlib.Path` is not supported yet by ekiben: as the type of an API's input or output": Paths,
     }
 
 

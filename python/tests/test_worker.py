@@ -201,10 +201,11 @@ def test_what_the_protocol_does_not_allow_stops_the_worker(serve: Serve) -> None
             "SystemExit: no licence",
         ),
         (
-            "@bentoml.service\nclass Svc:\n    @bentoml.task\n    def work(self) -> None: ...\n",
+            "@bentoml.service(cmd=['serve'])\nclass Svc: ...\n",
             "service:Svc",
             "describe",
-            "NotSupportedYet: `bentoml.task` is not supported yet by ekiben: method `work` of service `Svc`",
+            "NotSupportedYet: `bentoml.service(cmd=...)` is not supported yet by ekiben: "
+            "custom command of service `Svc`",
         ),
         (
             "@bentoml.service\nclass Svc:\n    m = bentoml.models.BentoModel('gone:latest')\n",

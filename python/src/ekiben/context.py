@@ -10,6 +10,7 @@ import inspect
 import os
 import shutil
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _request: contextvars.ContextVar[Request] = contextvars.ContextVar("request")
 _response: contextvars.ContextVar[Response] = contextvars.ContextVar("response")
+# A request may be given up while a thread still writes its files.
+_directories = threading.Lock()
 
 
 class State:
@@ -46,6 +49,7 @@ class Request:
         self.request_id = request_id
         self.raw_body = body
         self._temp_dir: str | None = None
+        self._is_closed = False
 
     @cached_property
     def headers(self) -> Headers:
@@ -89,15 +93,20 @@ class Request:
 
     def temp_dir(self) -> str:
         """Return the request's own directory, made on first use."""
-        if self._temp_dir is None:
-            self._temp_dir = tempfile.mkdtemp(prefix="bentoml-request-")
-        return self._temp_dir
+        with _directories:
+            if self._is_closed:
+                raise RuntimeError("the request is over, and its directory removed")
+            if self._temp_dir is None:
+                self._temp_dir = tempfile.mkdtemp(prefix="bentoml-request-")
+            return self._temp_dir
 
     def close(self) -> None:
         """Remove the request's own directory."""
-        if self._temp_dir is not None:
-            shutil.rmtree(self._temp_dir, ignore_errors=True)
-            self._temp_dir = None
+        with _directories:
+            self._is_closed = True
+            directory, self._temp_dir = self._temp_dir, None
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -188,6 +197,12 @@ class Response:
     def all_headers(self) -> list[tuple[str, str]]:
         """Return the headers and cookies that were set."""
         return [*self.headers.multi_items(), *(("set-cookie", cookie.header()) for cookie in self.cookies)]
+
+
+def request_temp_dir() -> str | None:
+    """Return the directory of the request being served; None outside of requests."""
+    request = _request.get(None)
+    return None if request is None else request.temp_dir()
 
 
 class Context:

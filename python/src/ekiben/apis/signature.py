@@ -77,11 +77,19 @@ def read_output(func: Callable[..., Any], is_stream: bool) -> Output:
     elif source in ITERATORS:
         output = output_of(Any)
         output.declare(content_type(annotation))
+    elif is_response_class(source):
+        output = output_of(Any)
     else:
         output = output_of(annotation)
     if is_stream and output.declared_media_type is None:
         output.declare(STREAM_MEDIA_TYPE)
     return output
+
+
+def is_response_class(source: Any) -> bool:
+    """Recognise the response class of starlette and its subclasses, which an API may return as they are."""
+    bases = source.__mro__ if isinstance(source, type) else ()
+    return any(base.__module__ == "starlette.responses" and base.__name__ == "Response" for base in bases)
 
 
 def evaluate(annotation: Any, func: Callable[..., Any]) -> Any:

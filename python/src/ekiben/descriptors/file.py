@@ -71,7 +71,7 @@ class File(IODescriptor):
                 continue
             media = part.headers.get("content-type", "")
             if self._mime_type is None or media == self._mime_type:
-                return FileLike(part.content, part.filename)
+                return FileLike(bytes(part.content), part.filename)
             found.append(media)
         if not found:
             raise BentoMLException("no File found in multipart form")

@@ -91,7 +91,7 @@ class Image(IODescriptor):
         for part in form_parts(content.body, content.content_type or ""):
             media = (part.headers.get("content-type") or "").partition(";")[0].strip().lower()
             if media in self._allowed:
-                return part.content
+                return bytes(part.content)
             if part.filename is not None:
                 found.append(media)
         if not found:

@@ -98,7 +98,7 @@ def _part_content(request: Content, part: FormPart) -> Content:
     own = part.headers.multi_items()
     names = {"content-type", "content-length", *(name for name, _ in own)}
     inherited = [(name, value) for name, value in request.headers.multi_items() if name not in names]
-    return Content(part.content, Headers([*own, *inherited]), part.filename)
+    return Content(bytes(part.content), Headers([*own, *inherited]), part.filename)
 
 
 def _part_head(name: str, encoded: Encoded) -> bytes:

@@ -1,4 +1,4 @@
-"""From the types that users write to types that pydantic can read: arrays and frames get their schemas.
+"""From the types that users write to types that pydantic can read: arrays, frames, files and images get their schemas.
 
 To support another library's type: one entry in ``CONVERTERS``.
 """
@@ -11,8 +11,9 @@ import typing as t
 from collections.abc import Sequence
 from typing import Annotated, Any, Callable
 
-from ..unsupported import NotSupportedYet
-from .dataframe import DataframeSchema
+from .dataframe import DataframeSchema, SeriesSchema
+from .files import FileSchema
+from .images import PILImageEncoder
 from .tensor import TensorSchema
 from .validators import ContentType, DType, Shape
 
@@ -22,7 +23,7 @@ CONTAINERS = {list, dict, tuple, set, frozenset, *UNION_TYPES}
 
 
 def annotate(annotation: Any) -> Any:
-    """Return ``annotation`` with the schemas of arrays and frames put in; itself when there are none."""
+    """Return ``annotation`` with the schemas of arrays, frames and files put in; itself when there are none."""
     source, metadata = split(annotation)
     origin, arguments = t.get_origin(source), t.get_args(source)
     if origin in CONTAINERS:
@@ -93,9 +94,18 @@ def _is_from(module: str, *names: str) -> Callable[[Any], bool]:
 
 
 def _array(source: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
-    import numpy as np
+    return _tensor("numpy-array", source, metadata, _declared_dtype(source))
 
-    dtype = _declared_dtype(source)
+
+def _torch_tensor(source: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
+    return _tensor("torch-tensor", source, metadata)
+
+
+def _tf_tensor(source: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
+    return _tensor("tf-tensor", source, metadata)
+
+
+def _tensor(form: str, source: Any, metadata: list[Any], dtype: str | None = None) -> tuple[Any, list[Any]]:
     shape = None
     rest = []
     for item in metadata:
@@ -104,11 +114,12 @@ def _array(source: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
         elif isinstance(item, DType):
             if dtype not in (None, item.dtype):
                 raise ValueError(f"Conflicting dtype annotations: {dtype} and {item.dtype}")
-            np.dtype(item.dtype)  # an unknown name is an error of the service, not of a request
             dtype = item.dtype
         else:
             rest.append(item)
-    return source, [TensorSchema("numpy-array", dtype, shape), *rest]
+    schema = TensorSchema(form, dtype, shape)
+    schema.check_dtype()  # an unknown name is an error of the service, not of a request
+    return source, [schema, *rest]
 
 
 def _declared_dtype(source: Any) -> str | None:
@@ -128,17 +139,26 @@ def _frame(source: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
     return source, [*([] if declared else [DataframeSchema()]), *metadata]
 
 
-def _unsupported(source: Any, _metadata: list[Any]) -> tuple[Any, list[Any]]:
-    kind = t.get_origin(source) or source
-    library = kind.__module__.partition(".")[0]
-    raise NotSupportedYet(f"{library}.{kind.__qualname__}", "as the type of an API's input or output")
+def _series(source: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
+    return source, [SeriesSchema(), *metadata]
+
+
+def _path(source: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
+    declared = next((item.content_type for item in metadata if isinstance(item, ContentType)), None)
+    rest = [item for item in metadata if not isinstance(item, ContentType)]
+    return source, [FileSchema(content_type=declared), *rest]
+
+
+def _image(source: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
+    return source, [PILImageEncoder(), *metadata]
 
 
 CONVERTERS: list[tuple[Callable[[Any], bool], Callable[[Any, list[Any]], tuple[Any, list[Any]]]]] = [
     (_is_from("numpy", "ndarray"), _array),
     (_is_from("pandas", "DataFrame"), _frame),
-    (lambda candidate: isinstance(candidate, type) and issubclass(candidate, pathlib.PurePath), _unsupported),
-    (_is_from("PIL", "Image"), _unsupported),
-    (_is_from("torch", "Tensor"), _unsupported),
-    (_is_from("tensorflow", "Tensor"), _unsupported),
+    (_is_from("pandas", "Series"), _series),
+    (lambda candidate: isinstance(candidate, type) and issubclass(candidate, pathlib.PurePath), _path),
+    (_is_from("PIL", "Image"), _image),
+    (_is_from("torch", "Tensor"), _torch_tensor),
+    (_is_from("tensorflow", "Tensor"), _tf_tensor),
 ]

@@ -1,4 +1,4 @@
-"""``DataframeSchema``: how pydantic reads, writes and describes a pandas frame."""
+"""``DataframeSchema`` and ``SeriesSchema``: how pydantic reads, writes and describes what pandas has."""
 
 from __future__ import annotations
 
@@ -55,4 +55,40 @@ class DataframeSchema:
             described.update(type="array", items={"type": "object"})
         else:
             described.update(type="object", additionalProperties={"type": "array"})
+        return described
+
+
+@dataclass(frozen=True)
+class SeriesSchema:
+    """A series as a list of its values, or as a map from index to value."""
+
+    def validate(self, value: Any) -> Any:
+        """Make a series of a list or a map; a series passes as it is."""
+        import pandas as pd
+
+        if isinstance(value, pd.Series):
+            return value
+        if not isinstance(value, (list, dict)):
+            raise ValueError("a series is made of a list or of an object")
+        try:
+            return pd.Series(value)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
+    def encode(self, series: Any, info: Any) -> Any:
+        """Give the values for JSON, else the series itself."""
+        return series.tolist() if info.mode_is_json() else series
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(
+            self.validate,
+            core_schema.any_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(self.encode, info_arg=True),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        described = handler(schema)
+        described.update(type="array", items={})
         return described

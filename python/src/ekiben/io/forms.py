@@ -1,6 +1,7 @@
 """Form bodies: ``application/x-www-form-urlencoded`` and ``multipart/form-data``.
 
-Each field is read by its own schema: text stays text where the parameter is text, and is read as JSON elsewhere.
+Each field is read by its own schema: text stays text where the parameter is text, a file where it is a file, and
+everything else is read as JSON.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from typing import Any, Union
 
 from ..exceptions import BadInput
 from ..http_values import Headers
+from .downloads import download, url_in
+from .uploads import Buffer, Upload
 
 Body = Union[bytes, bytearray]
 
 FORM_DATA = "multipart/form-data"
+NO_HEADERS = Headers()
 
 
 @dataclass(frozen=True)
@@ -23,31 +27,42 @@ class FormPart:
     """A part of a form, as it was sent."""
 
     name: str
-    content: bytes
-    headers: Headers
+    content: Buffer
+    headers: Headers = NO_HEADERS
     # The name of the file that the part is; None for a plain field.
     filename: str | None = None
+
+    @property
+    def media_type(self) -> str | None:
+        """The media type that the part says it has."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower() or None
 
 
 @dataclass(frozen=True)
 class FormField:
-    """How the text of a field becomes a value."""
+    """How the parts of a field become a value."""
 
     is_text: bool
     is_list: bool
+    is_file: bool = False
 
     @classmethod
     def of(cls, schema: Mapping[str, Any]) -> FormField:
         """Read the JSON schema of a parameter."""
         alternatives = schema.get("anyOf") or [schema]
         types = {alternative.get("type") for alternative in alternatives} - {"null"}
-        return cls(is_text=types == {"string"}, is_list="array" in types)
+        items = [alternative.get("items") or {} for alternative in alternatives if alternative.get("type") == "array"]
+        is_file = types == {"file"} or (types == {"array"} and all(item.get("type") == "file" for item in items))
+        return cls(is_text=types == {"string"}, is_list="array" in types, is_file=is_file)
 
-    def value(self, parts: list[bytes]) -> Any:
+    def value(self, parts: list[FormPart]) -> Any:
         """Return the value that the parts of one name give."""
+        if self.is_file:
+            files = [_file(part) for part in (parts if self.is_list else parts[:1])]
+            return files if self.is_list else files[0]
         if self.is_list and len(parts) > 1:
-            return [_json_or_text(part) for part in parts]
-        return _text(parts[-1]) if self.is_text else _json_or_text(parts[-1])
+            return [_json_or_text(part.content) for part in parts]
+        return _text(parts[-1].content) if self.is_text else _json_or_text(parts[-1].content)
 
 
 # What a field that is no parameter is read as: it is ignored later, or collected by `**kwargs`.
@@ -56,46 +71,68 @@ ANY_FIELD = FormField(is_text=False, is_list=False)
 
 def parse_form(body: Body, content_type: str, fields: Mapping[str, FormField]) -> dict[str, Any]:
     """Return the values of a form by name."""
-    if content_type.partition(";")[0].strip().lower() == FORM_DATA:
-        pairs = ((part.name, part.content) for part in form_parts(body, content_type))
-    else:
-        pairs = _urlencoded(bytes(body))
-    parts: dict[str, list[bytes]] = {}
-    for name, value in pairs:
-        parts.setdefault(name, []).append(value)
+    parts: dict[str, list[FormPart]] = {}
+    found = form_parts(body, content_type) if is_multipart(content_type) else _urlencoded(bytes(body))
+    for part in found:
+        parts.setdefault(part.name, []).append(part)
     return {name: fields.get(name, ANY_FIELD).value(values) for name, values in parts.items()}
 
 
+def is_multipart(content_type: str) -> bool:
+    """Tell whether a content type is that of multipart forms."""
+    return content_type.partition(";")[0].strip().lower() == FORM_DATA
+
+
 def form_parts(body: Body, content_type: str) -> Iterator[FormPart]:
-    """Yield the parts of a multipart form; content may be anything but the delimiter, so this cuts at delimiters."""
-    delimiter = b"\r\n--" + _boundary(content_type)
-    sections = (b"\r\n" + bytes(body)).split(delimiter)
-    if len(sections) < 2:
+    """Yield the parts of a multipart form, which are views of the body: they may be large.
+
+    The content of a part may be anything but the delimiter, so this cuts at delimiters.
+    """
+    boundary = _boundary(content_type)
+    opening, delimiter = b"--" + boundary, b"\r\n--" + boundary
+    view = memoryview(body)
+    start = len(opening) if body.startswith(opening) else body.find(delimiter) + len(delimiter)
+    if start < len(delimiter) and not body.startswith(opening):
         raise BadInput("multipart body has no part: its boundary does not occur in it")
-    for section in sections[1:]:
-        if section.startswith(b"--"):
-            return
-        yield _part(section)
-    raise BadInput("multipart body is cut off: its closing boundary is missing")
+    while not body.startswith(b"--", start):
+        end = body.find(delimiter, start)
+        if end < 0:
+            raise BadInput("multipart body is cut off: its closing boundary is missing")
+        head_end = body.find(b"\r\n\r\n", start, end)
+        yield _part(bytes(view[start : max(head_end, start)]), view[head_end + 4 : end])
+        start = end + len(delimiter)
 
 
-def _urlencoded(body: bytes) -> Iterator[tuple[str, bytes]]:
+def _urlencoded(body: bytes) -> Iterator[FormPart]:
     from urllib.parse import unquote_to_bytes
 
     for pair in body.split(b"&"):
         if pair:
             name, _, value = pair.replace(b"+", b" ").partition(b"=")
-            yield unquote_to_bytes(name).decode("utf-8", "replace"), unquote_to_bytes(value)
+            yield FormPart(unquote_to_bytes(name).decode("utf-8", "replace"), unquote_to_bytes(value))
 
 
-def _part(section: bytes) -> FormPart:
-    head, blank_line, content = section.partition(b"\r\n\r\n")
+def _part(head: bytes, content: Buffer) -> FormPart:
     lines = (line.partition(":") for line in head.decode("utf-8", "replace").split("\r\n"))
     headers = Headers((key.strip(), value.strip()) for key, colon, value in lines if colon)
     parameters = header_parameters(headers.get("content-disposition", ""))
-    if not blank_line or "name" not in parameters:
+    if "name" not in parameters:
         raise BadInput("multipart body has a part without a name")
-    return FormPart(parameters["name"], content, headers, parameters.get("filename"))
+    return FormPart(parameters["name"], content, headers, _filename(parameters))
+
+
+def _filename(disposition: Mapping[str, str]) -> str | None:
+    """Return the name of a part that is a file; RFC 5987 writes one with its character set."""
+    from urllib.parse import unquote
+
+    extended = disposition.get("filename*")
+    if extended is None:
+        return disposition.get("filename")
+    charset, _, rest = extended.partition("'")
+    try:
+        return unquote(rest.partition("'")[2], charset or "utf-8", "replace")
+    except LookupError:
+        return disposition.get("filename", "")
 
 
 def _boundary(content_type: str) -> bytes:
@@ -124,15 +161,24 @@ def header_parameters(header: str) -> dict[str, str]:
     return parameters
 
 
-def _text(part: bytes) -> Any:
+def _file(part: FormPart) -> Any:
+    """Return the file of a part, or that of the URL that it is."""
+    if part.filename is not None:
+        return Upload(part.content, part.filename, part.media_type)
+    url = url_in(part.content)
+    return _text(part.content) if url is None else download(url)
+
+
+def _text(content: Buffer) -> Any:
+    raw = bytes(content)
     try:
-        return part.decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError:
-        return part  # a `bytes` parameter takes it; a `str` one reports that it is not text
+        return raw  # a `bytes` parameter takes it; a `str` one reports that it is not text
 
 
-def _json_or_text(part: bytes) -> Any:
+def _json_or_text(content: Buffer) -> Any:
     try:
-        return json.loads(part)
+        return json.loads(bytes(content))
     except ValueError:
-        return _text(part)
+        return _text(content)

@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 
 from .annotations import annotate, content_type, join, plain_array
 from .descriptor import describe_model, has_arrays
-from .forms import FormField, parse_form
-from .schema import TEXT_TYPES, flatten
+from .downloads import download, url_in
+from .forms import FormField, form_parts, parse_form
+from .schema import body_media_type, flatten
+from .uploads import Upload
 
 Body = Union[bytes, bytearray]
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -47,6 +49,21 @@ class Parameter:
     kind: Any
 
 
+def form_fields(model: type[BaseModel]) -> dict[str, FormField]:
+    """Return how the fields of a form are read into a model, references resolved one level."""
+    schema = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+    return {
+        name: FormField.of(definitions.get(member.get("$ref", "").rpartition("/")[2], member))
+        for name, member in schema.get("properties", {}).items()
+    }
+
+
+def file_fields(fields: dict[str, FormField]) -> list[str]:
+    """Return the names of the fields that are files."""
+    return [name for name, field in fields.items() if field.is_file]
+
+
 class ObjectInput:
     """A JSON object with one member per parameter."""
 
@@ -61,12 +78,10 @@ class ObjectInput:
     ):
         self.model = model
         self.title = model.__name__
-        self.media_type = "application/json"
         self._variadic = variadic
         self._keywords = keywords
         self._before = before
         self._validator = model.__pydantic_validator__
-        self._form_fields: dict[str, FormField] | None = None
 
     @classmethod
     def of(cls, parameters: list[Parameter], module: str) -> ObjectInput:
@@ -123,7 +138,7 @@ class ObjectInput:
         """Return the arguments that a body gives."""
         try:
             if content_type in FORMS:
-                data = parse_form(body, boundary_source, self._fields())
+                data = parse_form(body, boundary_source, self.fields)
                 values = self._validator.validate_python(data).__dict__
             else:
                 values = self._validator.validate_json(body or b"{}").__dict__
@@ -139,20 +154,20 @@ class ObjectInput:
         """Return the JSON schema with the given references and mode."""
         return self.model.model_json_schema(**options)
 
-    def _fields(self) -> dict[str, FormField]:
-        if self._form_fields is None:
-            properties = self.schema_properties()
-            self._form_fields = {name: FormField.of(schema) for name, schema in properties.items()}
-        return self._form_fields
+    @cached_property
+    def fields(self) -> dict[str, FormField]:
+        """How a form's fields are read."""
+        return form_fields(self.model)
 
-    def schema_properties(self) -> dict[str, Any]:
-        """Return the JSON schema of every member, references resolved one level."""
-        schema = self.model.model_json_schema()
-        definitions = schema.get("$defs", {})
-        return {
-            name: definitions.get(member.get("$ref", "").rpartition("/")[2], member)
-            for name, member in schema.get("properties", {}).items()
-        }
+    @cached_property
+    def takes_files(self) -> bool:
+        """Whether a request may bring files, whose decoding blocks."""
+        return bool(file_fields(self.fields))
+
+    @property
+    def media_type(self) -> str:
+        """The media type of the usual body: files come in forms."""
+        return "multipart/form-data" if self.takes_files else "application/json"
 
     def _arguments(self, values: dict[str, Any]) -> Arguments:
         values = dict(values)
@@ -183,9 +198,14 @@ class RootInput:
             self._prefix = ("root",)
         self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
         self._validator = self._adapter.validator
-        self._is_text = self.model is None and self.openapi().get("type") in TEXT_TYPES
-        declared = content_type(annotation)
-        self.media_type = declared or ("text/plain" if self._is_text else "application/json")
+        schema = {} if self.model else self.openapi()
+        self.fields = {} if self.model is None else form_fields(self.model)
+        self._whole = FormField.of(schema)
+        self._is_text = schema.get("type") == "string"
+        has_file_fields = bool(file_fields(self.fields))
+        self.takes_files = self._whole.is_file or has_file_fields
+        usual = "multipart/form-data" if has_file_fields else body_media_type(schema)
+        self.media_type = content_type(annotation) or usual
         self.only_array = plain_array(kind)
 
     def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
@@ -201,8 +221,10 @@ class RootInput:
         try:
             if self._is_text:
                 value = self._validator.validate_python(bytes(body))
+            elif self._whole.is_file:
+                value = self._validator.validate_python(self._files(body, content_type, boundary_source))
             elif content_type in FORMS:
-                value = self._validator.validate_python(parse_form(body, boundary_source, self._fields()))
+                value = self._validator.validate_python(parse_form(body, boundary_source, self.fields))
             elif self.model is not None:
                 value = self._validator.validate_json(body or b"{}")
             else:
@@ -210,6 +232,16 @@ class RootInput:
         except ValidationError as error:
             raise InvalidInput(self.title, error, self._prefix) from error
         return (value,), {}
+
+    def _files(self, body: Body, content_type: str, boundary_source: str) -> Any:
+        """Return the file that the body is, or those of its parts, whatever they are called."""
+        if content_type == "multipart/form-data":
+            parts = list(form_parts(body, boundary_source))
+            files = [part for part in parts if part.filename is not None] or parts
+            return self._whole.value(files) if files or self._whole.is_list else None
+        url = url_in(body)
+        upload = Upload(body) if url is None else download(url)
+        return [upload] if self._whole.is_list else upload
 
     def _parse(self, body: Body) -> Any:
         """Parse first and validate then, as upstream does for these inputs: the two modes word errors differently."""
@@ -226,7 +258,3 @@ class RootInput:
         """Return the JSON schema with the given references and mode."""
         make = self._adapter.json_schema if self.model is None else self.model.model_json_schema
         return {**make(**options), "root_input": True}
-
-    def _fields(self) -> dict[str, FormField]:
-        properties = {} if self.model is None else ObjectInput(self.model).schema_properties()
-        return {name: FormField.of(schema) for name, schema in properties.items()}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from typing import Any
+from typing import Any, NamedTuple, Union
 
 from pydantic import BaseModel, TypeAdapter
 
 from .annotations import annotate, content_type, split
 from .descriptor import describe_model, has_arrays
-from .schema import flatten
+from .files import Headers, file_body
+from .forms import FormField
+from .inputs import file_fields, form_fields
+from .schema import body_media_type, flatten
 
 # What a stream is unless the annotation says otherwise.
 STREAM_MEDIA_TYPE = "text/event-stream"
@@ -19,6 +22,19 @@ STREAM_MEDIA_TYPE = "text/event-stream"
 _encode_json = json.JSONEncoder(allow_nan=False).encode
 # Values whose rendered form is never text, so that they go straight to JSON.
 NEVER_TEXT = (dict, list, tuple, int, float, bool, type(None))
+# Values that are no files, told without a closer look.
+PLAIN = (str, bytes, *NEVER_TEXT)
+
+# What upstream answers for a model with files in it, whatever they are.
+NO_MULTIPART = b"Multipart response is not supported yet"
+
+
+class Rendered(NamedTuple):
+    """A returned value as an answer."""
+
+    status: int
+    headers: Headers
+    body: Union[bytes, memoryview]
 
 
 class Output:
@@ -40,6 +56,10 @@ class Output:
         suffix = "; charset=utf-8" if self.media_type.startswith("text/") else ""
         return self.media_type + suffix
 
+    def render(self, value: Any) -> Rendered:
+        """Return the answer for a returned value."""
+        return Rendered(200, [("content-type", self.content_type)], self.encode(value))
+
     def encode(self, value: Any) -> bytes:
         """Return the body for a returned value."""
         raise NotImplementedError
@@ -57,10 +77,17 @@ class ModelOutput(Output):
     def __init__(self, model: type[BaseModel]):
         self.model = describe_model(model)
         self.title = self.model.__name__
-        self.media_type = "application/json"
+        self._has_files = bool(file_fields(form_fields(self.model)))
+        self.media_type = "multipart/form-data" if self._has_files else "application/json"
         kind = self.model if has_arrays(model, self.model) else model
         self._plain_class = model if kind is model else None
         self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
+
+    def render(self, value: Any) -> Rendered:
+        """Return the model's JSON as an answer; one with files in it cannot be sent."""
+        if self._has_files:
+            return Rendered(500, [], NO_MULTIPART)
+        return super().render(value)
 
     def encode(self, value: Any) -> bytes:
         """Return the model's JSON; a value that is no model yet is made one."""
@@ -91,9 +118,20 @@ class ValueOutput(Output):
         self._validate = self._adapter.validator.validate_python
         self._to_python = self._adapter.serializer.to_python
         self._array_class = _array_class(split(kind)[0])
-        is_text = self._adapter.json_schema().get("type") == "string"
-        self.media_type = "text/plain" if is_text else "application/json"
+        schema = self._adapter.json_schema()
+        self._is_list_of_files = FormField.of(schema).is_file and schema.get("type") == "array"
+        self.media_type = body_media_type(schema)
         self.declare(content_type(annotation))
+
+    def render(self, value: Any) -> Rendered:
+        """Return the value as an answer: a path or an image as a file, whatever the annotation says."""
+        if not isinstance(value, PLAIN):
+            file = file_body(value, self.media_type)
+            if file is not None:
+                return Rendered(200, *file)
+        if self._is_list_of_files:
+            return Rendered(500, [], NO_MULTIPART)
+        return Rendered(200, [("content-type", self.content_type)], self.encode(value))
 
     def encode(self, value: Any) -> bytes:
         """Return the body; the value must fit the annotation."""

@@ -6,8 +6,18 @@ import json
 import math
 from typing import Any
 
-# Schema types whose value on the wire is the raw body, not a JSON document.
-TEXT_TYPES = ("string", "file")
+# Media types of files whose format says only what kind they are.
+KIND_MEDIA_TYPES = {"image": "image/*", "audio": "audio/*", "video": "video/*"}
+
+
+def body_media_type(schema: dict[str, Any]) -> str:
+    """Return the media type of a body that is one value, by the value's schema."""
+    kind = schema.get("type")
+    if kind == "string":
+        return "text/plain"
+    if kind != "file":
+        return "application/json"
+    return schema.get("content_type") or KIND_MEDIA_TYPES.get(schema.get("format", ""), "application/octet-stream")
 
 
 def flatten(schema: dict[str, Any]) -> dict[str, Any]:

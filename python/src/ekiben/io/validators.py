@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from .dataframe import DataframeSchema
+from .files import FileSchema
+from .images import PILImageEncoder
 from .tensor import TensorSchema
 
-__all__ = ["ContentType", "DType", "DataframeSchema", "Shape", "TensorSchema"]
+__all__ = ["ContentType", "DType", "DataframeSchema", "FileSchema", "PILImageEncoder", "Shape", "TensorSchema"]
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,3 @@ class DType:
     """The element type that an array is made with."""
 
     dtype: str
-
-
-def __getattr__(name: str) -> Any:
-    if name in {"FileSchema", "PILImageEncoder"}:
-        from ..unsupported import UnsupportedAttribute
-
-        raise UnsupportedAttribute(f"bentoml.validators.{name}")
-    raise AttributeError(f"module {__name__} has no attribute {name}")

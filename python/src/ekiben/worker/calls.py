@@ -7,14 +7,15 @@ of one API can come as a batch (``batches``).
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..apis.method import APIMethod
 from ..context import Context, Request, Response
-from ..exceptions import BentoMLException
+from ..exceptions import BadInput, BentoMLException
+from ..io.images import has_broken_image
 from ..io.inputs import InvalidInput
 from . import batches
 from .answers import (
@@ -29,6 +30,7 @@ from .answers import (
     response_headers,
     value_error_answer,
 )
+from .asgi import run_application
 from .batches import Share
 from .streams import send_async_stream, send_stream
 from .threads import CallThreads
@@ -47,7 +49,7 @@ PICKLE = "application/vnd.bentoml+pickle"
 class Call:
     """One call: its request, the method it goes to, and what has become of it."""
 
-    __slots__ = ("cancelled", "encoding", "id", "method", "request", "response", "started", "task")
+    __slots__ = ("cancelled", "encoding", "files", "id", "method", "request", "response", "started", "task")
 
     def __init__(self, frame: Frame, method: APIMethod):
         header = frame.header
@@ -66,13 +68,15 @@ class Call:
         self.response = Response()
         self.cancelled = False
         self.started = False
+        # The arguments of an API that takes files.
+        self.files: list[Any] = []
         self.task: asyncio.Task[None] | None = None
 
 
 class Batch:
     """Several calls of one API that are computed together."""
 
-    __slots__ = ("array", "body", "cancelled", "headers", "id", "method", "response", "task")
+    __slots__ = ("array", "body", "cancelled", "headers", "id", "method", "request", "response", "task")
 
     def __init__(self, frame: Frame, method: APIMethod):
         self.id: int = frame.header["id"]
@@ -81,6 +85,8 @@ class Batch:
         # The one array that the body is; none when every call has a part of its own.
         self.array: dict[str, Any] | None = frame.header.get("array")
         self.body = frame.body
+        # What the calls have in common: a directory for their files.
+        self.request = Request(path=method.route, request_id=self.headers[0].get("request_id", ""))
         self.response = Response()
         self.cancelled = False
         self.task: asyncio.Task[None] | None = None
@@ -171,8 +177,13 @@ class Calls:
             if call.cancelled:
                 self._send(call.id, cancelled_answer())
                 return
+            Context.enter(call.request, call.response)
             args, kwargs = self._arguments(call)
-            self._answer(call, self._invoke(call, args, kwargs))
+            value = self._invoke(call, args, kwargs)
+            if is_http_response(value) and not is_plain(value):
+                asyncio.run_coroutine_threadsafe(self._send_response(call, value), self._loop).result()
+            else:
+                self._answer(call, value)
         except BaseException as error:
             self._failed(call, error)
         finally:
@@ -181,7 +192,12 @@ class Calls:
     async def _run_async(self, call: Call) -> None:
         """Serve a call on the loop."""
         try:
-            args, kwargs = self._arguments(call)
+            Context.enter(call.request, call.response)
+            if call.method.input_spec.takes_files:
+                # Files are written, URLs fetched: not on the loop.
+                args, kwargs = await asyncio.to_thread(self._arguments, call)
+            else:
+                args, kwargs = self._arguments(call)
             value = self._invoke(call, args, kwargs)
             if inspect.isawaitable(value):
                 value = await value
@@ -189,8 +205,8 @@ class Calls:
                 await send_async_stream(self._channel, call, value)
             elif inspect.isgenerator(value):
                 await self._loop.run_in_executor(None, send_stream, self._channel, call, value)
-            elif is_http_response(value) and hasattr(value, "body_iterator"):
-                await send_async_stream(self._channel, call, value.body_iterator, value)
+            elif is_http_response(value) and not is_plain(value):
+                await self._send_response(call, value)
             else:
                 self._answer(call, value)
         except BaseException as error:
@@ -209,25 +225,30 @@ class Calls:
         except BaseException as error:
             self._batch_failed(batch, error)
         finally:
+            batch.request.close()
             self._forget(batch)
 
     async def _run_batch_async(self, batch: Batch) -> None:
         """Serve a batch on the loop."""
         try:
-            function, shares = self._prepare(batch)
+            Context.enter(batch.request, batch.response)
+            if batch.method.input_spec.takes_files:
+                function, shares = await asyncio.to_thread(self._prepare, batch)
+            else:
+                function, shares = self._prepare(batch)
             dims, most = batch.method.batch_dim, batch.method.max_batch_size
             await batches.compute_async(function, shares, dims, most)
             self._answer_each(batch, shares)
         except BaseException as error:
             self._batch_failed(batch, error)
         finally:
+            batch.request.close()
             self._forget(batch)
 
     def _prepare(self, batch: Batch) -> tuple[Callable[..., Any], list[Share]]:
         """Return the API as a function, and the calls with their arguments."""
-        first = batch.headers[0]
-        Context.enter(Request(path=batch.method.route, request_id=first.get("request_id", "")), batch.response)
-        function = functools.partial(batch.method.func, self._instance)
+        Context.enter(batch.request, batch.response)
+        function = partial(batch.method.func, self._instance)
         if batch.array is not None:
             array = decode_array(batch.array, batch.body)
             return function, [Share(rows) for rows in self._rows(batch, array)]
@@ -295,9 +316,8 @@ class Calls:
                 if not is_client:
                     encoding, parts = encode_value(share.value)
                     return Answer(200, []), encoding, parts
-                output = batch.method.output_spec
-                body = output.encode(share.value)
-                return Answer(200, [("content-type", output.content_type)]), None, [body]
+                answer = Answer(*batch.method.output_spec.render(share.value))
+                return answer, None, [answer.body]
             except Exception as failure:
                 error = failure
         answer = self._told(error, is_client)
@@ -330,7 +350,6 @@ class Calls:
 
     def _arguments(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
         request, method = call.request, call.method
-        Context.enter(request, call.response)
         if call.encoding is not None:
             args, kwargs = unpacked(call.encoding, decode_value(call.encoding, request.raw_body))
             if method.ctx_param is not None:
@@ -341,6 +360,8 @@ class Calls:
         if content_type == PICKLE:
             raise BentoMLException(f"{PICKLE} is not allowed in main server", error_code=415)  # type: ignore[arg-type]
         args, kwargs = method.input_spec.decode(request.raw_body, content_type, declared)
+        if method.input_spec.takes_files:
+            call.files = [*args, *kwargs.values()]
         if method.ctx_param is not None:
             kwargs[method.ctx_param] = self._service.context
         return args, kwargs
@@ -350,7 +371,7 @@ class Calls:
         method = call.method
         if not method.batchable or method.is_stream or method.ctx_param is not None:
             return method.func(self._instance, *args, **kwargs)
-        function = functools.partial(method.func, self._instance)
+        function = partial(method.func, self._instance)
         alone = Share((args, kwargs))
         if method.is_async:
             return self._alone(call, function, alone)
@@ -372,19 +393,30 @@ class Calls:
             self._channel.send_parts(header, parts)
             return
         if is_http_response(value):
-            answer = Answer(checked_status(value.status_code), response_headers(value), getattr(value, "body", b""))
+            answer = Answer(checked_status(value.status_code), response_headers(value), value.body)
+            take_background(call, value)
         else:
-            output = call.method.output_spec
-            answer = Answer(200, [("content-type", output.content_type)], output.encode(value))
+            answer = Answer(*call.method.output_spec.render(value))
         self._send(call.id, apply_context(call, answer))
+
+    async def _send_response(self, call: Call, response: Any) -> None:
+        """Send a response object that makes its body while it is sent: a stream, a file."""
+        if hasattr(response, "body_iterator"):
+            await send_async_stream(self._channel, call, response.body_iterator, response)
+            take_background(call, response)
+        else:
+            await run_application(response, self._channel, call, partial(apply_context, call))
 
     def _failed(self, call: Call, error: BaseException) -> None:
         """Answer a call that raised; the traceback goes to the log."""
         if isinstance(error, asyncio.CancelledError):
             self._send_error(call, cancelled_answer(), "the call was cancelled")
             return
-        answer = self._told(error, call.encoding is None)
         cause = error.__cause__ if isinstance(error, InvalidInput) else error
+        if isinstance(error, (OSError, SyntaxError, ValueError)) and has_broken_image(call.files):
+            # Images are decoded at work, not before: what fails there may be what the client sent.
+            error = BadInput("Cannot decode the image")
+        answer = self._told(error, call.encoding is None)
         logger.error("Exception on %s [%s]", call.request.path, call.request.method, exc_info=cause)
         self._send_error(call, answer, f"{type(error).__name__}: {error}")
 
@@ -437,6 +469,18 @@ class Calls:
 def unpacked(encoding: dict[str, Any], value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return arguments that came from another worker: an array is the only one, anything else is all of them."""
     return ((value,), {}) if encoding["kind"] == "array" else value
+
+
+def is_plain(response: Any) -> bool:
+    """Tell whether a response object has its body already."""
+    return hasattr(response, "body") and not hasattr(response, "body_iterator")
+
+
+def take_background(call: Call, response: Any) -> None:
+    """Run the background task of a response object, after those of the context."""
+    task = getattr(response, "background", None)
+    if task is not None:
+        call.response.background.add_task(task)
 
 
 def apply_context(call: Call, answer: Answer) -> Answer:

@@ -70,9 +70,6 @@ def refuse_unsupported(service: Service) -> None:
         if dependency.on is None:
             raise NotSupportedYet("bentoml.depends", f"a URL or deployment: attribute `{attribute}` of `{name}`")
         refuse_unsupported(dependency.on)
-    for method in service.apis.values():
-        if method.is_task:
-            raise NotSupportedYet("bentoml.task", f"method `{method.name}` of service `{name}`")
     if service.mount_apps:
         raise NotSupportedYet("bentoml.asgi_app", f"mounted at `{service.mount_apps[0][1]}` of service `{name}`")
     if service.middlewares:
