@@ -155,6 +155,9 @@ pub struct Endpoint {
     /// Whether the answer is a stream.
     #[serde(default)]
     pub is_stream: bool,
+    /// Whether calls may be submitted as tasks.
+    #[serde(default)]
+    pub is_task: bool,
     /// How calls may be merged; `None` when each is computed alone.
     #[serde(default)]
     pub batch: Option<Batching>,

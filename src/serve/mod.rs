@@ -19,6 +19,7 @@ pub mod server;
 pub mod settings;
 pub mod shutdown;
 pub mod target;
+pub mod tasks;
 pub mod worker;
 
 pub use command::ServeArgs;

@@ -335,6 +335,7 @@ impl Server {
         }
         // Calls that were cut have been answered just now.
         let _ = tokio::time::timeout(LAST_WORDS, last_answers(&mut self.port)).await;
+        self.front.close();
         forced
     }
 

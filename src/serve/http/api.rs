@@ -63,7 +63,7 @@ pub async fn answer(
 }
 
 /// Refuses a request that no worker will take soon.
-fn refuse(service: &Service) -> Option<Response<Body>> {
+pub fn refuse(service: &Service) -> Option<Response<Body>> {
     if service.pool.is_staffed() {
         return None;
     }
@@ -74,7 +74,8 @@ fn refuse(service: &Service) -> Option<Response<Body>> {
     (!will_be_served).then(|| reply::not_ready(&health.to_string(), ready, total))
 }
 
-fn timed_out(service: &Service) -> Response<Body> {
+/// The answer to a request that took too long.
+pub fn timed_out(service: &Service) -> Response<Body> {
     let message = format!("Not able to process the request in {} seconds", service.config.timeout.written);
     reply::error(StatusCode::GATEWAY_TIMEOUT, &message)
 }
@@ -91,23 +92,30 @@ async fn run(
         Ok(body) => body,
         Err(error) => return unread(&error),
     };
-    let call = call(service, endpoint, head, body, exchange, deadline);
-    let (Answered { worker, outcome }, hold) = service.pool.submit(call).answer().await;
+    let call = call(service, endpoint, head, body, &exchange.identity.request, deadline);
+    let (worker, mut response) = perform(service, call).await;
     exchange.worker = worker;
-    let mut response = match outcome {
-        Ok(outcome) => respond(service, worker, outcome, hold),
-        Err(error) => failed(service, worker, &error),
-    };
     sign(service, exchange, &mut response);
     response
 }
 
-fn call(
+/// Lets a worker answer a call; returns its number, and the answer without the front's headers.
+pub async fn perform(service: &Arc<Service>, call: Call) -> (u32, Response<Body>) {
+    let (Answered { worker, outcome }, hold) = service.pool.submit(call).answer().await;
+    let response = match outcome {
+        Ok(outcome) => respond(service, worker, outcome, hold),
+        Err(error) => failed(service, worker, &error),
+    };
+    (worker, response)
+}
+
+/// Makes a call of an API of a request.
+pub fn call(
     service: &Arc<Service>,
     endpoint: usize,
     head: Parts,
     body: Payload,
-    exchange: &Exchange,
+    request_id: &Arc<str>,
     deadline: Option<Instant>,
 ) -> Call {
     let mut call = Call {
@@ -119,7 +127,7 @@ fn call(
         rows: 1,
         kinship: if service.batches[endpoint] { Kinship::Unread } else { Kinship::Alone },
         deadline,
-        request_id: Arc::clone(&exchange.identity.request),
+        request_id: Arc::clone(request_id),
     };
     read_array(service, &mut call);
     call
@@ -140,7 +148,8 @@ fn read_array(service: &Service, call: &mut Call) {
     call.body = elements.into();
 }
 
-fn unread(error: &ReadError) -> Response<Body> {
+/// The answer to a request whose body could not be read.
+pub fn unread(error: &ReadError) -> Response<Body> {
     match error {
         ReadError::TooLarge { limit } => {
             let message = format!("Request body is larger than {limit} bytes");
@@ -191,7 +200,7 @@ fn failed(service: &Service, worker: u32, error: &CallError) -> Response<Body> {
 }
 
 /// Adds the headers that every answer of an API has.
-fn sign(service: &Service, exchange: &Exchange, response: &mut Response<Body>) {
+pub fn sign(service: &Service, exchange: &Exchange, response: &mut Response<Body>) {
     let headers = response.headers_mut();
     headers.insert(SERVER, service.server.clone());
     if let Ok(request) = written(service.style, &exchange.identity.request) {

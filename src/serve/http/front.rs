@@ -14,11 +14,12 @@ use super::exchange::Exchange;
 use super::identity::Identities;
 use super::metrics::{Metrics, Names};
 use super::routes::{Found, Page, Place, Routes};
-use super::{api, cors, health, pages, reply};
+use super::{api, cors, health, pages, reply, tasks};
 use crate::serve::batch::json_array::ArrayInput;
 use crate::serve::config::ServiceConfig;
 use crate::serve::log::Log;
 use crate::serve::manifest::{ServiceManifest, Style};
+use crate::serve::tasks::Tasks;
 use crate::serve::worker::pool::Pool;
 use crate::serve::worker::roster::Roster;
 
@@ -60,6 +61,8 @@ pub struct Service {
     pub has_user_metrics: bool,
     /// How many more requests of APIs are taken; `None` is any number.
     pub permits: Option<Arc<Semaphore>>,
+    /// What was submitted to be run later.
+    pub tasks: Tasks,
     /// The header `server`.
     pub server: HeaderValue,
     /// The document at `/schema.json`.
@@ -111,6 +114,7 @@ impl Service {
             apis: manifest.endpoints.iter().map(|endpoint| endpoint.name.as_str().into()).collect(),
             identities: Identities::new(),
             permits: config.max_concurrency.map(|limit| Arc::new(Semaphore::new(limit as usize))),
+            tasks: Tasks::new(config.workers as usize * manifest.slots as usize),
             server: HeaderValue::from_str(&server).unwrap_or(HeaderValue::from_static("BentoML Service")),
             schema: manifest.schema.to_string().into(),
             docs: manifest.openapi.to_string().into(),
@@ -144,6 +148,13 @@ impl Front {
     /// Begins to serve; only the first service counts.
     pub fn serve(&self, service: Arc<Service>) {
         let _ = self.service.set(service);
+    }
+
+    /// Takes what requests have left on disk away.
+    pub fn close(&self) {
+        if let Some(service) = self.service.get() {
+            service.tasks.bodies.close();
+        }
     }
 
     /// Answers a request.
@@ -193,6 +204,7 @@ async fn visit(
     }
     let mut response = match place {
         Place::Api(endpoint) => api::answer(service, endpoint, request, exchange).await,
+        Place::Task(endpoint, action) => tasks::answer(service, endpoint, action, request, exchange).await,
         Place::Page(page) => match *request.method() {
             Method::GET | Method::HEAD => open(service, page).await,
             _ => reply::wrong_method("GET, HEAD"),

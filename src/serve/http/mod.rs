@@ -14,4 +14,5 @@ pub mod metrics;
 pub mod pages;
 pub mod reply;
 pub mod routes;
+pub mod tasks;
 pub mod user_metrics;

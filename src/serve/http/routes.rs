@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use percent_encoding::percent_decode_str;
 
+use super::tasks::Action;
 use crate::serve::manifest::{ServiceManifest, Style};
 
 /// What is at a path.
@@ -12,6 +13,8 @@ use crate::serve::manifest::{ServiceManifest, Style};
 pub enum Place {
     /// An API, by its place in the manifest.
     Api(usize),
+    /// What is done with the tasks of an API.
+    Task(usize, Action),
     /// A page of the front.
     Page(Page),
 }
@@ -74,6 +77,12 @@ impl Routes {
         let prefix = manifest.path_prefix.trim_end_matches('/');
         for (index, endpoint) in manifest.endpoints.iter().enumerate() {
             routes.add(format!("{prefix}{}", endpoint.route), Place::Api(index));
+        }
+        for (index, endpoint) in manifest.endpoints.iter().enumerate().filter(|(_, api)| api.is_task) {
+            for action in Action::ALL {
+                let path = format!("{prefix}{}/{}", endpoint.route.trim_end_matches('/'), action.name());
+                routes.add(path, Place::Task(index, action));
+            }
         }
         for (path, page) in PAGES {
             routes.add(format!("{prefix}{path}"), Place::Page(*page));
@@ -158,6 +167,21 @@ mod tests {
         let routes = Routes::new(&serde_json::from_value(manifest).unwrap());
         assert_eq!(routes.find("/schema.json"), Found::Nothing);
         assert!(matches!(routes.find("/docs.json"), Found::Place(Place::Page(Page::Docs), _)));
+    }
+
+    #[test]
+    fn a_task_has_paths_below_its_own() {
+        let manifest = json!({
+            "name": "S", "import_string": "s:S", "slots": 1, "path_prefix": "/p",
+            "endpoints": [{"name": "a", "route": "/a", "is_task": true}, {"name": "b", "route": "/a/get"}],
+        });
+        let routes = Routes::new(&serde_json::from_value(manifest).unwrap());
+        assert_eq!(routes.find("/p/a"), Found::Place(Place::Api(0), 0));
+        assert_eq!(routes.find("/p/a/submit"), Found::Place(Place::Task(0, Action::Submit), 2));
+        assert!(matches!(routes.find("/p/a/cancel"), Found::Place(Place::Task(0, Action::Cancel), _)));
+        // An API of the same path comes first.
+        assert_eq!(routes.find("/p/a/get"), Found::Place(Place::Api(1), 1));
+        assert_eq!(routes.find("/p/a/get/submit"), Found::Nothing);
     }
 
     #[test]
