@@ -20,6 +20,7 @@ mod e2e_hub_peer;
 mod e2e_image;
 mod e2e_interop;
 mod e2e_interrupts;
+mod e2e_io;
 mod e2e_legacy;
 mod e2e_matrix;
 mod e2e_minilm;

@@ -15,6 +15,7 @@ pub(crate) mod hub;
 pub(crate) mod hub_client;
 pub(crate) mod image;
 pub(crate) mod iris;
+pub(crate) mod parity;
 pub(crate) mod peers;
 pub(crate) mod registry;
 pub(crate) mod sample_image;

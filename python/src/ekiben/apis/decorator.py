@@ -41,7 +41,7 @@ def task(
     name: str | None = None,  # noqa: ARG001 (upstream takes and ignores it)
     **options: Any,
 ) -> Any:
-    """Make a method a task; a service with one is refused when it is described."""
+    """Make a method callable by clients at once, or as a task: submitted now, its result asked for later."""
     return _decorate(func, {**options, "is_task": True})
 
 

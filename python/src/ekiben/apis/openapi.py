@@ -27,6 +27,23 @@ ERRORS = {
     "NotFound": HTTPStatus.NOT_FOUND,
     "InternalServerError": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
+# What the operations of a task answer, in the states that a task really has.
+TASK_STATUS = {
+    "title": "TaskStatusResponse",
+    "type": "object",
+    "required": ["task_id", "status", "created_at", "executed_at"],
+    "properties": {
+        "task_id": {"title": "Task Id", "type": "string"},
+        "status": {
+            "enum": ["in_progress", "completed", "failed", "canceled"],
+            "title": "Status",
+            "type": "string",
+        },
+        "created_at": {"title": "Created At", "type": "string"},
+        "executed_at": {"anyOf": [{"type": "string"}, {"type": "null"}], "title": "Executed At"},
+    },
+}
+TASK_ID = {"name": "task_id", "in": "query", "required": True, "schema": {"type": "string", "title": "Task ID"}}
 # The members of a JSON schema that a request's or response's own schema keeps.
 SCHEMA_MEMBERS = frozenset(
     """
@@ -50,10 +67,7 @@ def service_openapi(service: Service, bento_version: str | None = None) -> dict[
             },
             "paths": {
                 **infrastructure_paths(service.path_prefix),
-                **{
-                    service.full_route(method): {"post": _operation(service, method)}
-                    for method in service.apis.values()
-                },
+                **_api_paths(service),
             },
             "servers": [{"url": "."}],
             "tags": [APP_TAG, INFRA_TAG],
@@ -77,23 +91,66 @@ def _infrastructure(description: str) -> dict[str, Any]:
     }
 
 
-def _operation(service: Service, method: APIMethod) -> dict[str, Any]:
+def _api_paths(service: Service) -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for method in service.apis.values():
+        route = service.full_route(method)
+        result = {"description": "Successful Response", "content": _content(method.output_spec)}
+        request = {"requestBody": {"content": _request_content(method.input_spec)}}
+        operation = _operation(service, method.name, method.doc or "", result)
+        paths[route] = {"post": {**operation, **request}}
+        if method.is_task:
+            paths.update(_task_paths(service, method, route, result, request))
+    return paths
+
+
+def _task_paths(
+    service: Service, method: APIMethod, route: str, result: dict[str, Any], request: dict[str, Any]
+) -> dict[str, Any]:
+    status = {
+        "description": "Successful Response",
+        "content": {"application/json": {"schema": {"$ref": REFERENCE.format(model=TASK_STATUS["title"])}}},
+    }
+    name = method.name
+
+    def operation(what: str, description: str, answer: dict[str, Any]) -> dict[str, Any]:
+        return _operation(service, f"{name}_{what}", f"{description} {name}", answer)
+
+    which = {"parameters": [TASK_ID]}
+    return {
+        f"{route}/status": {"get": {**operation("status", "Get status of task", status), **which}},
+        f"{route}/get": {"get": {**operation("result", "Get result of task", result), **which}},
+        f"{route}/submit": {"post": {**operation("submit", "Submit a new task of", status), **request}},
+        f"{route}/retry": {"post": {**operation("retry", "Retry a task of", status), **which}},
+        f"{route}/cancel": {"put": {**operation("cancel", "Cancel an in-progress task of", status), **which}},
+    }
+
+
+def _operation(service: Service, name: str, description: str, success: dict[str, Any]) -> dict[str, Any]:
     errors = {
         str(status.value): {
             "description": status.phrase,
-            "content": {"application/json": {"schema": {"$ref": REFERENCE.format(model=name)}}},
+            "content": {"application/json": {"schema": {"$ref": REFERENCE.format(model=model)}}},
         }
-        for name, status in ERRORS.items()
+        for model, status in ERRORS.items()
     }
-    success = {"description": "Successful Response", "content": _content(method.output_spec)}
     return {
         "responses": {"200": success, **errors},
         "tags": [APP_TAG["name"]],
-        "x-bentoml-name": method.name,
-        "description": method.doc or "",
-        "requestBody": {"content": _content(method.input_spec)},
-        "operationId": f"{service.name}__{method.name}",
+        "x-bentoml-name": name,
+        "description": description,
+        "operationId": f"{service.name}__{name}",
     }
+
+
+def _request_content(spec: Any) -> dict[str, Any]:
+    """Return the content of a request; parts of a form that are no files are JSON."""
+    content = _content(spec)
+    fields = spec.fields if spec.media_type == "multipart/form-data" else {}
+    encoding = {name: {"contentType": "application/json"} for name, field in fields.items() if not field.is_file}
+    if encoding:
+        content[spec.media_type]["encoding"] = encoding
+    return content
 
 
 def _content(spec: Any) -> dict[str, Any]:
@@ -110,6 +167,8 @@ def _components(service: Service) -> dict[str, Any]:
     for method in service.apis.values():
         for spec in (method.input_spec, method.output_spec):
             components.update(_spec_components(method.name, spec))
+    if any(method.is_task for method in service.apis.values()):
+        components["TaskStatusResponse"] = TASK_STATUS
     components.update({name: error_schema(name, status) for name, status in ERRORS.items()})
     return components
 
