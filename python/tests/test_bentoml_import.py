@@ -140,7 +140,6 @@ print({'pydantic', 'numpy', 'yaml', 'cloudpickle'} & set(sys.modules) or 'nothin
         ),
         ("from bentoml.legacy import nope", "ImportError: cannot import name 'nope' from 'ekiben.legacy'"),
         ("import bentoml.nope", "ModuleNotFoundError: No module named 'bentoml.nope'"),
-        ("bentoml.validators.FileSchema", "`bentoml.validators.FileSchema` is not supported yet by ekiben"),
         ("bentoml.build('.')", "UnsupportedAttribute: `bentoml.build` is not supported yet by ekiben"),
     ],
 )
