@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Union
 
 from ..exceptions import BadInput
@@ -19,7 +19,6 @@ from .uploads import Buffer, Upload
 Body = Union[bytes, bytearray]
 
 FORM_DATA = "multipart/form-data"
-NO_HEADERS = Headers()
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class FormPart:
 
     name: str
     content: Buffer
-    headers: Headers = NO_HEADERS
+    headers: Headers = field(default_factory=Headers)
     # The name of the file that the part is; None for a plain field.
     filename: str | None = None
 

@@ -193,8 +193,7 @@ class Calls:
         """Serve a call on the loop."""
         try:
             Context.enter(call.request, call.response)
-            if call.method.input_spec.takes_files:
-                # Files are written, URLs fetched: not on the loop.
+            if self._reading_blocks(call.method):
                 args, kwargs = await asyncio.to_thread(self._arguments, call)
             else:
                 args, kwargs = self._arguments(call)
@@ -232,7 +231,7 @@ class Calls:
         """Serve a batch on the loop."""
         try:
             Context.enter(batch.request, batch.response)
-            if batch.method.input_spec.takes_files:
+            if self._reading_blocks(batch.method):
                 function, shares = await asyncio.to_thread(self._prepare, batch)
             else:
                 function, shares = self._prepare(batch)
@@ -347,6 +346,10 @@ class Calls:
         if is_client or isinstance(error, InvalidInput):
             return self._error_answer(error)
         return value_error_answer(error)
+
+    def _reading_blocks(self, method: APIMethod) -> bool:
+        """Tell whether reading arguments does not belong on the loop: files are written, URLs fetched."""
+        return method.input_spec.takes_files
 
     def _arguments(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
         request, method = call.request, call.method
