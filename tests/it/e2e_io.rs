@@ -399,7 +399,7 @@ fn submit(both: &Both, route: &str, body: &str) -> [String; 2] {
         &[("content-type", JSON), ("x-sent", "me")],
         body.as_bytes(),
     );
-    let ids = [&answers.ours, &answers.theirs].map(|reply| {
+    [&answers.ours, &answers.theirs].map(|reply| {
         assert_eq!((reply.status, reply.header("content-type")), (200, Some(JSON)), "{}", reply.text());
         assert_eq!(reply.header("server"), Some("BentoML Service/Jobs"));
         let task = reply.json();
@@ -411,8 +411,7 @@ fn submit(both: &Both, route: &str, body: &str) -> [String; 2] {
         let id = task["task_id"].as_str().unwrap().to_owned();
         assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
         id
-    });
-    ids
+    })
 }
 
 /// Asks each server about its own task.
