@@ -41,6 +41,16 @@ pub async fn answer(
     if request.method() != Method::POST {
         return reply::wrong_method("POST");
     }
+    admit(service, endpoint, request, exchange).await
+}
+
+/// Admits a request, and lets a worker answer it.
+pub async fn admit(
+    service: &Arc<Service>,
+    endpoint: usize,
+    request: Request<Incoming>,
+    exchange: &mut Exchange,
+) -> Response<Body> {
     if let Some(response) = refuse(service) {
         return response;
     }
@@ -95,7 +105,9 @@ async fn run(
     let call = call(service, endpoint, head, body, &exchange.identity.request, deadline);
     let (worker, mut response) = perform(service, call).await;
     exchange.worker = worker;
-    sign(service, exchange, &mut response);
+    if service.is_api[endpoint] {
+        sign(service, exchange, &mut response);
+    }
     response
 }
 

@@ -17,7 +17,7 @@ from ..context import Context, Request, Response
 from ..exceptions import BadInput, BentoMLException
 from ..io.images import has_broken_image
 from ..io.inputs import InvalidInput
-from . import batches
+from . import batches, mounts
 from .answers import (
     Answer,
     cancelled_answer,
@@ -120,7 +120,11 @@ class Calls:
 
     def begin(self, frame: Frame) -> None:
         """Start a call."""
-        method = self._service.apis.get(frame.header.get("endpoint", ""))
+        endpoint = frame.header.get("endpoint", "")
+        if endpoint == mounts.ENDPOINT:
+            self._begin_mounted(Call(frame, mounts.MountedMethod()))  # type: ignore[arg-type]
+            return
+        method = self._service.apis.get(endpoint)
         if method is None:
             self._send(frame.header["id"], json_answer(404, {"error": "no such API"}))
             return
@@ -130,6 +134,20 @@ class Calls:
             call.task = self._loop.create_task(self._run_async(call))
         else:
             self._threads.submit(self._run_sync, call)
+
+    def _begin_mounted(self, call: Call) -> None:
+        self._in_flight[call.id] = call
+        call.task = self._loop.create_task(self._run_mounted(call))
+
+    async def _run_mounted(self, call: Call) -> None:
+        """Let a mounted application answer."""
+        try:
+            Context.enter(call.request, call.response)
+            await mounts.answer_mounted(self._service.mount_apps, self._channel, call)
+        except BaseException as error:
+            self._failed(call, error)
+        finally:
+            self._done(call)
 
     def begin_batch(self, frame: Frame) -> None:
         """Start several calls of one API."""
