@@ -345,14 +345,6 @@ def unsupported_services() -> dict[str, t.Any]:
         dep = bentoml.depends(url="http://127.0.0.1:3000")
 
     @bentoml.service
-    @bentoml.asgi_app(object(), path="/below")
-    class Below: ...
-
-    @bentoml.asgi_app(object(), path="/above")
-    @bentoml.service
-    class Above: ...
-
-    @bentoml.service
     class Middleware: ...
 
     Middleware.add_asgi_middleware(object)
@@ -362,8 +354,6 @@ def unsupported_services() -> dict[str, t.Any]:
 
     return {
         "`bentoml.depends` is not supported yet by ekiben: a URL or deployment: attribute `dep` of `Depends`": Depends,
-        "`bentoml.asgi_app` is not supported yet by ekiben: mounted at `/below` of service `Below`": Below,
-        "`bentoml.asgi_app` is not supported yet by ekiben: mounted at `/above` of service `Above`": Above,
         "`Service.add_asgi_middleware` is not supported yet by ekiben: in service `Middleware`": Middleware,
         "`bentoml.service(cmd=...)` is not supported yet by ekiben: custom command of service `Command`": Command,
     }

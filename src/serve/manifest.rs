@@ -155,12 +155,15 @@ pub struct Endpoint {
     /// Whether the answer is a stream.
     #[serde(default)]
     pub is_stream: bool,
-    /// How calls may be merged; `None` when each is computed alone.
-    #[serde(default)]
-    pub batch: Option<Batching>,
     /// Whether calls may be submitted as tasks.
     #[serde(default)]
     pub is_task: bool,
+    /// The paths below which this answers, of mounted applications; an API has none.
+    #[serde(default)]
+    pub mounts: Vec<String>,
+    /// How calls may be merged; `None` when each is computed alone.
+    #[serde(default)]
+    pub batch: Option<Batching>,
 }
 
 /// How calls of an API may be merged.
@@ -190,13 +193,17 @@ impl ServiceManifest {
             return Err(ManifestError::NoSlots { service: service() });
         }
         let prefix = Some(&self.path_prefix).filter(|prefix| !prefix.is_empty());
-        for path in prefix.into_iter().chain(self.endpoints.iter().map(|endpoint| &endpoint.route)) {
+        let routes =
+            self.endpoints.iter().flat_map(|endpoint| endpoint.mounts.iter().chain([&endpoint.route]));
+        for path in prefix.into_iter().chain(routes) {
             if !path.starts_with('/') {
                 return Err(ManifestError::RelativePath { service: service(), path: path.clone() });
             }
         }
         let mut seen = BTreeSet::new();
-        for which in self.endpoints.iter().flat_map(|endpoint| [&endpoint.name, &endpoint.route]) {
+        // Applications may be mounted where an API is: the API comes first.
+        let apis = self.endpoints.iter().filter(|endpoint| endpoint.mounts.is_empty());
+        for which in apis.flat_map(|endpoint| [&endpoint.name, &endpoint.route]) {
             if !seen.insert(which) {
                 return Err(ManifestError::Twice { service: service(), which: which.clone() });
             }

@@ -14,6 +14,7 @@ use crate::support::peers::{Venv, program};
 use crate::support::serve::{Plan, Reply, Server};
 
 const IO: &str = include_str!("../../testdata/services/io/service.py");
+const MOUNTS: &str = include_str!("../../testdata/services/mounts/service.py");
 const JOBS: &str = include_str!("../../testdata/services/jobs/service.py");
 const DIFFERENCES: &str = include_str!("../../docs/sdk/differences.md");
 
@@ -32,7 +33,6 @@ const COMPARED: &[&str] = &[
     "x-own",
     "x-name",
     "server",
-    "allow",
 ];
 
 /// One request, and what is said about its answers.
@@ -296,6 +296,13 @@ fn facts(reply: &Reply) -> Vec<String> {
     let mut facts = vec![reply.status.to_string()];
     let headers = COMPARED.iter().map(|name| format!("{name}: {}", reply.header(name).unwrap_or("-")));
     facts.extend(headers);
+    // A set of methods has no order.
+    facts.push(
+        reply
+            .header("allow")
+            .map(|methods| methods.split(", ").collect::<BTreeSet<_>>())
+            .map_or_else(String::new, |methods| format!("{methods:?}")),
+    );
     facts.push(String::from_utf8_lossy(&reply.body).chars().take(2000).collect());
     facts.push(format!("{} bytes", reply.body.len()));
     facts
@@ -399,7 +406,7 @@ fn submit(both: &Both, route: &str, body: &str) -> [String; 2] {
         &[("content-type", JSON), ("x-sent", "me")],
         body.as_bytes(),
     );
-    let ids = [&answers.ours, &answers.theirs].map(|reply| {
+    [&answers.ours, &answers.theirs].map(|reply| {
         assert_eq!((reply.status, reply.header("content-type")), (200, Some(JSON)), "{}", reply.text());
         assert_eq!(reply.header("server"), Some("BentoML Service/Jobs"));
         let task = reply.json();
@@ -411,8 +418,7 @@ fn submit(both: &Both, route: &str, body: &str) -> [String; 2] {
         let id = task["task_id"].as_str().unwrap().to_owned();
         assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
         id
-    });
-    ids
+    })
 }
 
 /// Asks each server about its own task.
@@ -614,4 +620,47 @@ fn large_tasks_are_kept_in_files_that_end_with_the_server() {
     assert!(server.get(&format!("/reversed/get?task_id={id}")).text() == reversed, "another text came back");
     let _ = server.stop(Signal::TERM).succeeded();
     assert_eq!(kept().count(), 0);
+}
+
+#[test]
+fn mounted_applications_answer_as_they_do_at_upstream() {
+    let both = Both::serve(MOUNTS, "service:Mounts");
+    let cases = [
+        ("GET", "/seen/a%20b?x=1&y=%20", ""),
+        ("POST", "/seen/x", "some text"),
+        ("HEAD", "/seen/x", ""),
+        ("DELETE", "/seen/x", ""),
+        ("GET", "/pieces", ""),
+        ("GET", "/fails", ""),
+        ("GET", "/fast/items/7?q=a", ""),
+        ("GET", "/fast/items/x", ""),
+        ("POST", "/fast/items", r#"{"price": 1.5}"#),
+        ("POST", "/fast/items", "{}"),
+        ("GET", "/fast/greeting/you", ""),
+        ("GET", "/fast/nothing", ""),
+        ("GET", "/fast/openapi.json", ""),
+        ("GET", "/wsgi/a/b%20c?x=%20", ""),
+        ("POST", "/wsgi/", "text"),
+        ("GET", "/nothing", ""),
+        ("POST", "/echo", r#"{"text": "t"}"#),
+        ("GET", "/livez", ""),
+    ];
+    let headers = [("content-type", JSON), ("x-sent", "me")];
+    for (method, path, body) in cases {
+        let answers = both.ask(method, path, &headers, body.as_bytes());
+        assert_eq!(facts(&answers.ours), facts(&answers.theirs), "{method} {path}");
+    }
+    for path in ["/slashed", "/echo/", "/wsgi"] {
+        let answers = both.ask("GET", path, &[], b"");
+        // Upstream names the host that the client has named.
+        let place = |reply: &Reply| {
+            let location = reply.header("location").unwrap_or_default();
+            (reply.status, location.trim_start_matches("http://localhost").to_owned())
+        };
+        assert_eq!(place(&answers.ours), place(&answers.theirs), "{path}");
+    }
+    let index = both.ekiben.get("/");
+    assert!(index.text().contains("<title>Mounts</title>"), "{}", index.text());
+    assert_eq!(by_route(&both, "/schema.json", "routes"), [Value::Null, Value::Null]);
+    documents_agree(&both, &[]);
 }

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use super::body::{Body, ReadError, Streamed, read};
 use super::exchange::Exchange;
 use super::front::Service;
+use super::identity::Identity;
 use super::reply;
 use crate::serve::config::IdentityFormat;
 use crate::serve::config::identity_format::NumberFormat;
@@ -44,6 +45,16 @@ pub async fn answer(
     if request.method() != Method::POST {
         return reply::wrong_method("POST");
     }
+    admit(service, endpoint, request, exchange).await
+}
+
+/// Admits a request, and lets a worker answer it.
+pub async fn admit(
+    service: &Arc<Service>,
+    endpoint: usize,
+    request: Request<Incoming>,
+    exchange: &mut Exchange,
+) -> Response<Body> {
     if let Some(response) = refuse(service) {
         return response;
     }
@@ -90,15 +101,18 @@ async fn run(
     exchange: &mut Exchange,
     deadline: Option<Instant>,
 ) -> Response<Body> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let body = match read(body, service.config.max_body_size).await {
         Ok(body) => body,
         Err(error) => return unread(&error),
     };
-    let call = call(service, endpoint, head, body, exchange, deadline);
+    pass_trace(service, &exchange.identity, &mut head);
+    let call = call(service, endpoint, head, body, &exchange.identity.request, deadline);
     let (worker, mut response) = perform(service, call).await;
     exchange.worker = worker;
-    sign(service, exchange, &mut response);
+    if service.is_api[endpoint] {
+        sign(service, exchange, &mut response);
+    }
     response
 }
 
@@ -112,20 +126,24 @@ pub async fn perform(service: &Arc<Service>, call: Call) -> (u32, Response<Body>
     (worker, response)
 }
 
-fn call(
-    service: &Arc<Service>,
-    endpoint: usize,
-    mut head: Parts,
-    body: Payload,
-    exchange: &Exchange,
-    deadline: Option<Instant>,
-) -> Call {
+/// Lets what the handler traces belong below the request.
+pub fn pass_trace(service: &Service, identity: &Identity, head: &mut Parts) {
     if service.tracer.is_some()
-        && let Ok(parent) = HeaderValue::from_str(&exchange.identity.traceparent())
+        && let Ok(parent) = HeaderValue::from_str(&identity.traceparent())
     {
-        // What the handler traces belongs below this request.
         head.headers.insert(TRACEPARENT, parent);
     }
+}
+
+/// Makes a call of an API of a request.
+pub fn call(
+    service: &Arc<Service>,
+    endpoint: usize,
+    head: Parts,
+    body: Payload,
+    request_id: &Arc<str>,
+    deadline: Option<Instant>,
+) -> Call {
     let mut call = Call {
         endpoint,
         name: Arc::clone(&service.apis[endpoint]),
@@ -135,7 +153,7 @@ fn call(
         rows: 1,
         kinship: if service.batches[endpoint] { Kinship::Unread } else { Kinship::Alone },
         deadline,
-        request_id: Arc::clone(&exchange.identity.request),
+        request_id: Arc::clone(request_id),
     };
     read_array(service, &mut call);
     call

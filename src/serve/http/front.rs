@@ -14,7 +14,7 @@ use super::exchange::Exchange;
 use super::identity::Identities;
 use super::metrics::{Metrics, Names};
 use super::routes::{Found, Page, Place, Routes};
-use super::{api, compression, cors, health, pages, reply, tasks};
+use super::{api, compression, cors, health, mounts, pages, reply, tasks};
 use crate::serve::batch::json_array::ArrayInput;
 use crate::serve::config::ServiceConfig;
 use crate::serve::config::service::Endpoints;
@@ -46,6 +46,8 @@ pub struct Service {
     pub style: Style,
     /// The names of the APIs, in the manifest's order.
     pub apis: Vec<Arc<str>>,
+    /// Which of them are APIs; the others are mounted applications.
+    pub is_api: Vec<bool>,
     /// The service's configuration.
     pub config: ServiceConfig,
     /// The workers.
@@ -108,7 +110,7 @@ impl Service {
         let routes = Routes::new(manifest, &config.endpoints);
         skip_health(&mut config, &manifest.path_prefix);
         let (name, style) = (manifest.name.as_str(), manifest.style);
-        let apis = manifest.endpoints.len();
+        let apis = manifest.endpoints.iter().filter(|endpoint| endpoint.mounts.is_empty()).count();
         let endpoints = manifest.endpoints.iter().map(|endpoint| endpoint.batch.as_ref());
         let names = Names { service: name, version: &version, has_runner: style == Style::Class };
         let metrics = config.metrics.as_ref().map(|own| Metrics::new(own, routes.labels(), apis, names));
@@ -125,6 +127,7 @@ impl Service {
             style,
             apis: manifest.endpoints.iter().map(|endpoint| endpoint.name.as_str().into()).collect(),
             identities: Identities::new(config.tracing.sample_rate),
+            is_api: manifest.endpoints.iter().map(|endpoint| endpoint.mounts.is_empty()).collect(),
             permits: config.max_concurrency.map(|limit| Arc::new(Semaphore::new(limit as usize))),
             tasks: Tasks::new(config.workers as usize * manifest.slots as usize),
             server: HeaderValue::from_str(&server).unwrap_or(HeaderValue::from_static("BentoML Service")),
@@ -157,6 +160,11 @@ impl Service {
     /// Returns the path that stands for a place in metrics and traces.
     pub fn label(&self, label: usize) -> &str {
         &self.routes.labels()[label]
+    }
+
+    /// Finds what is at a path that no mounted application answers.
+    pub fn find_own<'a>(&self, path: &'a str) -> Found<'a> {
+        self.routes.find_own(path)
     }
 
     /// Returns the name that a worker has in the log; 0 is the front.
@@ -230,10 +238,7 @@ async fn answer(service: &Arc<Service>, peer: Peer, request: Request<Incoming>) 
     let mut exchange = Exchange::begin(service, peer, &request, label);
     let mut response = match found {
         Found::Place(place, _) => visit(service, place, request, &mut exchange).await,
-        Found::Redirect(path) => match request.uri().query() {
-            Some(query) => reply::redirect(&format!("{path}?{query}")),
-            None => reply::redirect(path),
-        },
+        Found::Redirect(path) => redirect(path, request.uri().query()),
         Found::Nothing => reply::not_found(),
     };
     if let Some(compression) = compression {
@@ -269,15 +274,29 @@ async fn visit(
     let mut response = match place {
         Place::Api(endpoint) => api::answer(service, endpoint, request, exchange).await,
         Place::Task(endpoint, action) => tasks::answer(service, endpoint, action, request, exchange).await,
-        Place::Page(page) => match *request.method() {
-            Method::GET | Method::HEAD => open(service, page).await,
-            _ => reply::wrong_method("GET, HEAD"),
-        },
+        Place::Mounted(endpoint) => mounts::answer(service, endpoint, request, exchange).await,
+        Place::Page(page) => open_page(service, page, request.method()).await,
     };
     if let Some(shared) = shared {
         shared.permit(response.headers_mut());
     }
     response
+}
+
+/// The answer to a path with a slash too many.
+pub fn redirect(path: &str, query: Option<&str>) -> Response<Body> {
+    match query {
+        Some(query) => reply::redirect(&format!("{path}?{query}")),
+        None => reply::redirect(path),
+    }
+}
+
+/// The answer of a page of the front.
+pub async fn open_page(service: &Arc<Service>, page: Page, method: &Method) -> Response<Body> {
+    match *method {
+        Method::GET | Method::HEAD => open(service, page).await,
+        _ => reply::wrong_method("GET, HEAD"),
+    }
 }
 
 async fn open(service: &Arc<Service>, page: Page) -> Response<Body> {

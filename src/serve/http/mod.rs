@@ -12,6 +12,7 @@ pub mod health;
 pub mod identity;
 pub mod listener;
 pub mod metrics;
+pub mod mounts;
 pub mod pages;
 pub mod reply;
 pub mod routes;

@@ -18,6 +18,8 @@ pub enum Place {
     Task(usize, Action),
     /// A page of the front.
     Page(Page),
+    /// Mounted applications, by their place in the manifest.
+    Mounted(usize),
 }
 
 /// The pages that the front answers by itself.
@@ -53,6 +55,15 @@ pub enum Found<'a> {
 pub struct Routes {
     places: HashMap<String, (Place, usize)>,
     labels: Vec<String>,
+    mounts: Vec<Mounted>,
+}
+
+/// A path below which applications may answer.
+#[derive(Debug)]
+struct Mounted {
+    endpoint: usize,
+    prefix: String,
+    label: usize,
 }
 
 /// Pages below the service's prefix.
@@ -74,9 +85,11 @@ const UNMATCHED: &str = "unmatched";
 impl Routes {
     /// Makes the table of a service; APIs come before pages, and pages before their other paths.
     pub fn new(manifest: &ServiceManifest, endpoints: &Endpoints) -> Self {
-        let mut routes = Self { places: HashMap::new(), labels: Vec::new() };
+        let mut routes = Self { places: HashMap::new(), labels: Vec::new(), mounts: Vec::new() };
         let prefix = manifest.path_prefix.trim_end_matches('/');
-        for (index, endpoint) in manifest.endpoints.iter().enumerate() {
+        for (index, endpoint) in
+            manifest.endpoints.iter().enumerate().filter(|(_, api)| api.mounts.is_empty())
+        {
             routes.add(format!("{prefix}{}", endpoint.route), Place::Api(index));
         }
         for (index, endpoint) in manifest.endpoints.iter().enumerate().filter(|(_, api)| api.is_task) {
@@ -96,6 +109,13 @@ impl Routes {
                 routes.add(path.clone(), Place::Page(page));
             }
         }
+        for (endpoint, declared) in manifest.endpoints.iter().enumerate() {
+            for path in &declared.mounts {
+                routes.labels.push(path.clone());
+                let prefix = path.trim_end_matches('/').to_owned();
+                routes.mounts.push(Mounted { endpoint, prefix, label: routes.labels.len() - 1 });
+            }
+        }
         routes.labels.push(UNMATCHED.to_owned());
         routes
     }
@@ -110,8 +130,19 @@ impl Routes {
         self.labels.len() - 1
     }
 
-    /// Finds what is at a path.
+    /// Finds what is at a path. Mounted applications come after APIs and probes, and before the pages for people.
     pub fn find<'a>(&self, path: &'a str) -> Found<'a> {
+        let found = self.find_own(path);
+        if let Found::Place(place, _) = found
+            && !matches!(place, Place::Page(Page::Docs | Page::Index))
+        {
+            return found;
+        }
+        self.mounted(path).map_or(found, |mount| Found::Place(Place::Mounted(mount.endpoint), mount.label))
+    }
+
+    /// Finds what is at a path that no mounted application answers.
+    pub fn find_own<'a>(&self, path: &'a str) -> Found<'a> {
         if let Some((place, label)) = self.places.get(path).or_else(|| self.decoded(path)) {
             return Found::Place(*place, *label);
         }
@@ -121,6 +152,14 @@ impl Routes {
             }
             _ => Found::Nothing,
         }
+    }
+
+    fn mounted(&self, path: &str) -> Option<&Mounted> {
+        let decoded = percent_decode_str(path).decode_utf8_lossy();
+        self.mounts.iter().find(|mount| {
+            // The path itself, too: the worker adds the slash.
+            decoded.strip_prefix(&mount.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
     }
 
     fn decoded(&self, path: &str) -> Option<&(Place, usize)> {
@@ -190,6 +229,36 @@ mod tests {
         // An API of the same path comes first.
         assert_eq!(routes.find("/p/a/get"), Found::Place(Place::Api(1), 1));
         assert_eq!(routes.find("/p/a/get/submit"), Found::Nothing);
+    }
+
+    #[test]
+    fn mounted_applications_come_before_the_pages_for_people() {
+        let manifest = json!({
+            "name": "S", "import_string": "s:S", "slots": 1,
+            "endpoints": [
+                {"name": "a", "route": "/a"}, {"name": ":mounts", "route": "/", "mounts": ["/m", "/n x/"]},
+            ],
+        });
+        let routes = Routes::new(&serde_json::from_value(manifest).unwrap(), &Endpoints::default());
+        assert_eq!(routes.find("/a"), Found::Place(Place::Api(0), 0));
+        assert!(matches!(routes.find("/m"), Found::Place(Place::Mounted(1), _)));
+        assert!(matches!(routes.find("/m/x"), Found::Place(Place::Mounted(1), _)));
+        assert!(matches!(routes.find("/n%20x/y"), Found::Place(Place::Mounted(1), _)));
+        assert_eq!(routes.find("/mx"), Found::Nothing);
+        assert!(matches!(routes.find("/"), Found::Place(Place::Page(Page::Index), _)));
+        let manifest = json!({
+            "name": "S", "import_string": "s:S", "slots": 1,
+            "endpoints": [{"name": "a", "route": "/a"}, {"name": ":mounts", "route": "/", "mounts": ["/"]}],
+        });
+        let routes = Routes::new(&serde_json::from_value(manifest).unwrap(), &Endpoints::default());
+        for path in ["/", "/docs.json", "/a/", "/anything"] {
+            assert!(matches!(routes.find(path), Found::Place(Place::Mounted(1), _)), "{path}");
+        }
+        for path in ["/a", "/livez", "/metrics", "/schema.json"] {
+            assert!(!matches!(routes.find(path), Found::Place(Place::Mounted(_), _)), "{path}");
+        }
+        assert_eq!(routes.find_own("/a/"), Found::Redirect("/a"));
+        assert_eq!(routes.labels().last().map(String::as_str), Some("unmatched"));
     }
 
     #[test]

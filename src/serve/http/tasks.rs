@@ -19,7 +19,6 @@ use crate::serve::error::chain;
 use crate::serve::payload::Payload;
 use crate::serve::tasks::bodies::Kept;
 use crate::serve::tasks::store::{Answer, Refusal, Status, Submission, new_id};
-use crate::serve::worker::call::{Call, Caller, Kinship};
 use crate::serve::worker::message::Level;
 
 /// The answer of a task whose real answer is lost.
@@ -224,18 +223,9 @@ impl Running {
             Ok(body) => body,
             Err(error) => return (0, self.give_up(&error)),
         };
-        let endpoint = self.submission.endpoint;
-        let call = Call {
-            endpoint,
-            name: Arc::clone(&self.service.apis[endpoint]),
-            caller: Caller::Client(Box::new(self.submission.head.clone())),
-            body: Payload::from(body),
-            encoding: None,
-            rows: 1,
-            kinship: Kinship::Alone,
-            deadline: None,
-            request_id: Arc::clone(&self.request_id),
-        };
+        let Submission { endpoint, head, .. } = &*self.submission;
+        let call =
+            api::call(&self.service, *endpoint, head.clone(), Payload::from(body), &self.request_id, None);
         let (worker, response) = api::perform(&self.service, call).await;
         (worker, self.keep(response).await)
     }

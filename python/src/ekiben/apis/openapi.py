@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ..io.schema import flatten_shallow, json_document
+from ..services.mounts import is_fastapi
 
 if TYPE_CHECKING:
     from ..services.service import Service
@@ -57,6 +58,7 @@ SCHEMA_MEMBERS = frozenset(
 
 def service_openapi(service: Service, bento_version: str | None = None) -> dict[str, Any]:
     """Return what ``/docs.json`` says about a service."""
+    mounted = _mounted(service)
     return json_document(
         {
             "openapi": VERSION,
@@ -68,10 +70,11 @@ def service_openapi(service: Service, bento_version: str | None = None) -> dict[
             "paths": {
                 **infrastructure_paths(service.path_prefix),
                 **_api_paths(service),
+                **mounted["paths"],
             },
             "servers": [{"url": "."}],
             "tags": [APP_TAG, INFRA_TAG],
-            "components": {"schemas": _components(service)},
+            "components": {**mounted["components"], "schemas": {**mounted["schemas"], **_components(service)}},
         }
     )
 
@@ -89,6 +92,22 @@ def _infrastructure(description: str) -> dict[str, Any]:
             "description": description,
         }
     }
+
+
+def _mounted(service: Service) -> dict[str, dict[str, Any]]:
+    """Return what applications of FastAPI say about themselves."""
+    found: dict[str, dict[str, Any]] = {"paths": {}, "components": {}, "schemas": {}}
+    for mount in service.mount_apps:
+        if is_fastapi(mount.app):
+            from fastapi.openapi.utils import get_openapi
+
+            app = mount.app
+            document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            found["paths"].update({f"{mount.path}{path}": item for path, item in document["paths"].items()})
+            components = document.get("components", {})
+            found["schemas"].update(components.pop("schemas", {}))
+            found["components"].update(components)
+    return found
 
 
 def _api_paths(service: Service) -> dict[str, Any]:

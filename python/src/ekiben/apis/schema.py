@@ -19,7 +19,10 @@ def service_schema(service: Service) -> dict[str, Any]:
         "type": "service",
         "routes": routes,
         "description": service.inner.__doc__,
-        "paths": {route["route"]: {"mounted": False} for route in routes},
+        "paths": {
+            **{route["route"]: {"mounted": False} for route in routes},
+            **{path: {"mounted": True} for mount in service.mount_apps for path in mount.routes()},
+        },
     }
     return json_document({key: value for key, value in document.items() if value is not None})
 

@@ -66,7 +66,7 @@ class File(IODescriptor):
 
     def _first_file(self, content: Content) -> FileLike:
         found = []
-        for _, part in form_parts(content.body, content.content_type or ""):
+        for part in form_parts(content.body, content.content_type or ""):
             if part.filename is None:
                 continue
             media = part.headers.get("content-type", "")

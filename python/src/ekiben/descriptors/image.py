@@ -88,7 +88,7 @@ class Image(IODescriptor):
                 )
             return bytes(content.body)
         found = []
-        for _, part in form_parts(content.body, content.content_type or ""):
+        for part in form_parts(content.body, content.content_type or ""):
             media = (part.headers.get("content-type") or "").partition(";")[0].strip().lower()
             if media in self._allowed:
                 return bytes(part.content)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..exceptions import BadInput, BentoMLException, InvalidArgument
 from ..http_values import Headers
-from ..io.forms import FORM_DATA, Part, form_parts, header_parameters
+from ..io.forms import FORM_DATA, FormPart, form_parts, header_parameters
 from .base import Content, Encoded, IODescriptor
 
 
@@ -50,9 +50,9 @@ class Multipart(IODescriptor):
                 f"Multipart only accepts `multipart/form-data` as Content-Type header, got "
                 f"{content.media_type or 'none'} instead."
             )
-        found: dict[str, Part] = {}
-        for name, part in form_parts(content.body, content.content_type or ""):
-            found[name] = part
+        found: dict[str, FormPart] = {}
+        for part in form_parts(content.body, content.content_type or ""):
+            found[part.name] = part
         if any(name not in found for name in self._inputs):
             if len(found) < len(self._inputs):
                 missing = ", ".join(f"`{name}`" for name in self._inputs if name not in found)
@@ -93,7 +93,7 @@ class Multipart(IODescriptor):
         return f"Multipart({','.join(f'{name}={descriptor!r}' for name, descriptor in self._inputs.items())})"
 
 
-def _part_content(request: Content, part: Part) -> Content:
+def _part_content(request: Content, part: FormPart) -> Content:
     """Return a part as if it had been a request: its own headers, and those of the request that it has not."""
     own = part.headers.multi_items()
     names = {"content-type", "content-length", *(name for name, _ in own)}

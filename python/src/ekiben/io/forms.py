@@ -22,14 +22,19 @@ FORM_DATA = "multipart/form-data"
 
 
 @dataclass(frozen=True)
-class Part:
-    """What a form says under one name."""
+class FormPart:
+    """A part of a form, as it was sent."""
 
+    name: str
     content: Buffer
-    # The name of a file; None of a part that is no file.
-    filename: str | None = None
-    media_type: str | None = None
     headers: Headers = field(default_factory=Headers)
+    # The name of the file that the part is; None for a plain field.
+    filename: str | None = None
+
+    @property
+    def media_type(self) -> str | None:
+        """The media type that the part says it has."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower() or None
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class FormField:
         is_file = types == {"file"} or (types == {"array"} and all(item.get("type") == "file" for item in items))
         return cls(is_text=types == {"string"}, is_list="array" in types, is_file=is_file)
 
-    def value(self, parts: list[Part]) -> Any:
+    def value(self, parts: list[FormPart]) -> Any:
         """Return the value that the parts of one name give."""
         if self.is_file:
             files = [_file(part) for part in (parts if self.is_list else parts[:1])]
@@ -65,33 +70,24 @@ ANY_FIELD = FormField(is_text=False, is_list=False)
 
 def parse_form(body: Body, content_type: str, fields: Mapping[str, FormField]) -> dict[str, Any]:
     """Return the values of a form by name."""
-    parts: dict[str, list[Part]] = {}
-    for name, part in form_parts(body, content_type):
-        parts.setdefault(name, []).append(part)
+    parts: dict[str, list[FormPart]] = {}
+    found = form_parts(body, content_type) if is_multipart(content_type) else _urlencoded(bytes(body))
+    for part in found:
+        parts.setdefault(part.name, []).append(part)
     return {name: fields.get(name, ANY_FIELD).value(values) for name, values in parts.items()}
 
 
-def form_parts(body: Body, content_type: str) -> Iterator[tuple[str, Part]]:
-    """Yield name and content of every part of a form, in order."""
-    if content_type.partition(";")[0].strip().lower() == FORM_DATA:
-        return _multipart(body, _boundary(content_type))
-    return _urlencoded(bytes(body))
+def is_multipart(content_type: str) -> bool:
+    """Tell whether a content type is that of multipart forms."""
+    return content_type.partition(";")[0].strip().lower() == FORM_DATA
 
 
-def _urlencoded(body: bytes) -> Iterator[tuple[str, Part]]:
-    from urllib.parse import unquote_to_bytes
-
-    for pair in body.split(b"&"):
-        if pair:
-            name, _, value = pair.replace(b"+", b" ").partition(b"=")
-            yield unquote_to_bytes(name).decode("utf-8", "replace"), Part(unquote_to_bytes(value))
-
-
-def _multipart(body: Body, boundary: bytes) -> Iterator[tuple[str, Part]]:
-    """Yield the parts, which are views of the body: they may be large.
+def form_parts(body: Body, content_type: str) -> Iterator[FormPart]:
+    """Yield the parts of a multipart form, which are views of the body: they may be large.
 
     The content of a part may be anything but the delimiter, so this cuts at delimiters.
     """
+    boundary = _boundary(content_type)
     opening, delimiter = b"--" + boundary, b"\r\n--" + boundary
     view = memoryview(body)
     start = len(opening) if body.startswith(opening) else body.find(delimiter) + len(delimiter)
@@ -102,18 +98,26 @@ def _multipart(body: Body, boundary: bytes) -> Iterator[tuple[str, Part]]:
         if end < 0:
             raise BadInput("multipart body is cut off: its closing boundary is missing")
         head_end = body.find(b"\r\n\r\n", start, end)
-        head = _part_headers(bytes(view[start : max(head_end, start)]))
-        disposition = header_parameters(head.get("content-disposition", ""))
-        if "name" not in disposition:
-            raise BadInput("multipart body has a part without a name")
-        media_type = head.get("content-type", "").partition(";")[0].strip().lower() or None
-        yield disposition["name"], Part(view[head_end + 4 : end], _filename(disposition), media_type, head)
+        yield _part(bytes(view[start : max(head_end, start)]), view[head_end + 4 : end])
         start = end + len(delimiter)
 
 
-def _part_headers(head: bytes) -> Headers:
+def _urlencoded(body: bytes) -> Iterator[FormPart]:
+    from urllib.parse import unquote_to_bytes
+
+    for pair in body.split(b"&"):
+        if pair:
+            name, _, value = pair.replace(b"+", b" ").partition(b"=")
+            yield FormPart(unquote_to_bytes(name).decode("utf-8", "replace"), unquote_to_bytes(value))
+
+
+def _part(head: bytes, content: Buffer) -> FormPart:
     lines = (line.partition(":") for line in head.decode("utf-8", "replace").split("\r\n"))
-    return Headers((name.strip().lower(), value.strip()) for name, colon, value in lines if colon)
+    headers = Headers((key.strip(), value.strip()) for key, colon, value in lines if colon)
+    parameters = header_parameters(headers.get("content-disposition", ""))
+    if "name" not in parameters:
+        raise BadInput("multipart body has a part without a name")
+    return FormPart(parameters["name"], content, headers, _filename(parameters))
 
 
 def _filename(disposition: Mapping[str, str]) -> str | None:
@@ -156,7 +160,7 @@ def header_parameters(header: str) -> dict[str, str]:
     return parameters
 
 
-def _file(part: Part) -> Any:
+def _file(part: FormPart) -> Any:
     """Return the file of a part, or that of the URL that it is."""
     if part.filename is not None:
         return Upload(part.content, part.filename, part.media_type)

@@ -236,7 +236,7 @@ class RootInput:
     def _files(self, body: Body, content_type: str, boundary_source: str) -> Any:
         """Return the file that the body is, or those of its parts, whatever they are called."""
         if content_type == "multipart/form-data":
-            parts = [part for _, part in form_parts(body, boundary_source)]
+            parts = list(form_parts(body, boundary_source))
             files = [part for part in parts if part.filename is not None] or parts
             return self._whole.value(files) if files or self._whole.is_list else None
         url = url_in(body)

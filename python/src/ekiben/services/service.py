@@ -12,7 +12,7 @@ from ..apis.method import APIMethod
 from ..context import Context
 from ..exceptions import BentoMLException
 from .dependency import Dependency
-from .mounts import PENDING
+from .mounts import PENDING, Mount
 
 if TYPE_CHECKING:
     from ..models.references import ModelReference
@@ -65,7 +65,9 @@ class Service:
         self.models: list[ModelReference] = list(models or [])
         self.apis: dict[str, APIMethod] = {}
         self.dependencies: dict[str, Dependency] = {}
-        self.mount_apps: list[tuple[Any, str, str | None]] = list(getattr(inner, PENDING, []))
+        self.mount_apps: list[Mount] = []
+        for app, path, mount_name in getattr(inner, PENDING, []):
+            self.mount_asgi_app(app, path, mount_name)
         self.middlewares: list[tuple[Any, dict[str, Any]]] = []
         self.context = Context()
         self.working_dir = os.getcwd()
@@ -165,12 +167,14 @@ class Service:
         return service_openapi(self, bento_version)
 
     def mount_asgi_app(self, app: Any, path: str = "/", name: str | None = None) -> None:
-        """Mount an ASGI application; refused when the service is described."""
-        self.mount_apps.append((app, path, name))
+        """Mount an ASGI application below a path."""
+        self.mount_apps.append(Mount(app, f"{self.path_prefix}{_clean_prefix(path)}", name))
 
     def mount_wsgi_app(self, app: Any, path: str = "/", name: str | None = None) -> None:
-        """Mount a WSGI application; refused when the service is described."""
-        self.mount_apps.append((app, path, name))
+        """Mount a WSGI application below a path."""
+        from .wsgi import WsgiApplication
+
+        self.mount_asgi_app(WsgiApplication(app), path, name)
 
     def add_asgi_middleware(self, middleware_cls: Any, **options: Any) -> None:
         """Add a middleware; refused when the service is described."""

@@ -65,7 +65,7 @@ class Sender:
         self._call = call
         self._adapt = adapt
         self._head: Answer | None = None
-        self._is_over = False
+        self.is_over = False
 
     async def __call__(self, message: dict[str, Any]) -> None:
         """Take a message."""
@@ -73,21 +73,21 @@ class Sender:
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())]
             kept = [(name, value) for name, value in headers if name.lower() not in TRANSPORT_HEADERS]
             self._head = self._adapt(Answer(checked_status(message["status"]), kept))
-        elif message["type"] == "http.response.body" and self._head is not None and not self._is_over:
+        elif message["type"] == "http.response.body" and self._head is not None and not self.is_over:
             await self._body(self._head, message.get("body", b""), more=message.get("more_body", False))
 
     def finish(self) -> None:
         """Answer for an application that returned without an answer, or in the middle of one."""
-        if self._is_over:
+        if self.is_over:
             return
         if self._call.started:
             self._end("the application returned before the end of its answer")
         else:
-            self._reply(error_answer(RuntimeError("the application returned without an answer")), b"")
+            self.reply(error_answer(RuntimeError("the application returned without an answer")))
 
     async def _body(self, head: Answer, body: Any, *, more: bool) -> None:
         if not more and not self._call.started:
-            self._reply(head, body)
+            self.reply(head, body)
             return
         if not self._call.started:
             self._call.started = True
@@ -99,11 +99,12 @@ class Sender:
         if not more:
             self._end(None)
 
-    def _reply(self, answer: Answer, body: Any) -> None:
-        self._is_over = True
+    def reply(self, answer: Answer, body: Any = b"") -> None:
+        """Send a whole answer."""
+        self.is_over = True
         frame = {"type": "reply", "id": self._call.id, "status": answer.status, "headers": answer.headers}
         self._channel.send(frame, body or answer.body)
 
     def _end(self, error: str | None) -> None:
-        self._is_over = True
+        self.is_over = True
         self._channel.send({"type": "end", "id": self._call.id, "error": error})

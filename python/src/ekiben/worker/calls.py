@@ -17,7 +17,7 @@ from ..context import Context, Request, Response
 from ..exceptions import BadInput, BentoMLException
 from ..io.images import has_broken_image
 from ..io.inputs import InvalidInput
-from . import batches
+from . import batches, mounts
 from .answers import (
     Answer,
     cancelled_answer,
@@ -76,7 +76,7 @@ class Call:
 class Batch:
     """Several calls of one API that are computed together."""
 
-    __slots__ = ("array", "body", "cancelled", "headers", "id", "method", "response", "task")
+    __slots__ = ("array", "body", "cancelled", "headers", "id", "method", "request", "response", "task")
 
     def __init__(self, frame: Frame, method: APIMethod):
         self.id: int = frame.header["id"]
@@ -85,6 +85,8 @@ class Batch:
         # The one array that the body is; none when every call has a part of its own.
         self.array: dict[str, Any] | None = frame.header.get("array")
         self.body = frame.body
+        # What the calls have in common: a directory for their files.
+        self.request = Request(path=method.route, request_id=self.headers[0].get("request_id", ""))
         self.response = Response()
         self.cancelled = False
         self.task: asyncio.Task[None] | None = None
@@ -118,7 +120,11 @@ class Calls:
 
     def begin(self, frame: Frame) -> None:
         """Start a call."""
-        method = self._service.apis.get(frame.header.get("endpoint", ""))
+        endpoint = frame.header.get("endpoint", "")
+        if endpoint == mounts.ENDPOINT:
+            self._begin_mounted(Call(frame, mounts.MountedMethod()))  # type: ignore[arg-type]
+            return
+        method = self._service.apis.get(endpoint)
         if method is None:
             self._send(frame.header["id"], json_answer(404, {"error": "no such API"}))
             return
@@ -128,6 +134,20 @@ class Calls:
             call.task = self._loop.create_task(self._run_async(call))
         else:
             self._threads.submit(self._run_sync, call)
+
+    def _begin_mounted(self, call: Call) -> None:
+        self._in_flight[call.id] = call
+        call.task = self._loop.create_task(self._run_mounted(call))
+
+    async def _run_mounted(self, call: Call) -> None:
+        """Let a mounted application answer."""
+        try:
+            Context.enter(call.request, call.response)
+            await mounts.answer_mounted(self._service.mount_apps, self._channel, call)
+        except BaseException as error:
+            self._failed(call, error)
+        finally:
+            self._done(call)
 
     def begin_batch(self, frame: Frame) -> None:
         """Start several calls of one API."""
@@ -191,8 +211,7 @@ class Calls:
         """Serve a call on the loop."""
         try:
             Context.enter(call.request, call.response)
-            if call.encoding is None and getattr(call.method.input_spec, "takes_files", False):
-                # Files are written, URLs fetched: not on the loop.
+            if self._reading_blocks(call.method):
                 args, kwargs = await asyncio.to_thread(self._arguments, call)
             else:
                 args, kwargs = self._arguments(call)
@@ -223,24 +242,29 @@ class Calls:
         except BaseException as error:
             self._batch_failed(batch, error)
         finally:
+            batch.request.close()
             self._forget(batch)
 
     async def _run_batch_async(self, batch: Batch) -> None:
         """Serve a batch on the loop."""
         try:
-            function, shares = self._prepare(batch)
+            Context.enter(batch.request, batch.response)
+            if self._reading_blocks(batch.method):
+                function, shares = await asyncio.to_thread(self._prepare, batch)
+            else:
+                function, shares = self._prepare(batch)
             dims, most = batch.method.batch_dim, batch.method.max_batch_size
             await batches.compute_async(function, shares, dims, most)
             self._answer_each(batch, shares)
         except BaseException as error:
             self._batch_failed(batch, error)
         finally:
+            batch.request.close()
             self._forget(batch)
 
     def _prepare(self, batch: Batch) -> tuple[Callable[..., Any], list[Share]]:
         """Return the API as a function, and the calls with their arguments."""
-        first = batch.headers[0]
-        Context.enter(Request(path=batch.method.route, request_id=first.get("request_id", "")), batch.response)
+        Context.enter(batch.request, batch.response)
         function = partial(batch.method.func, self._instance)
         if batch.array is not None:
             array = decode_array(batch.array, batch.body)
@@ -340,6 +364,10 @@ class Calls:
         if is_client or isinstance(error, InvalidInput):
             return self._error_answer(error)
         return value_error_answer(error)
+
+    def _reading_blocks(self, method: APIMethod) -> bool:
+        """Tell whether reading arguments does not belong on the loop: files are written, URLs fetched."""
+        return method.input_spec.takes_files
 
     def _arguments(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
         request, method = call.request, call.method

@@ -13,6 +13,7 @@ from ..services.service import Service
 from ..unsupported import NotSupportedYet
 from .frames import PROTOCOL
 from .metrics import has_user_metrics
+from .mounts import describe_mounts
 from .units import describe_units
 
 logger = logging.getLogger("bentoml.serve")
@@ -34,7 +35,7 @@ def describe_frame(service: Service, import_string: str, bento_version: str | No
             "path_prefix": service.path_prefix,
             "config": json_document(service.config),
             "slots": slots_of(service),
-            "endpoints": [describe_endpoint(method) for method in service.apis.values()],
+            "endpoints": [*map(describe_endpoint, service.apis.values()), *describe_mounts(service)],
             "models": [_exact_name(reference) for reference in service.models],
             "schema": service.schema(),
             "openapi": service.openapi_spec(bento_version),
@@ -60,7 +61,8 @@ def describe_unit_frame(unit: Any) -> dict[str, Any]:
 
 def slots_of(service: Any) -> int:
     """Return how many calls a worker of a service or runner takes at a time."""
-    return ASYNC_SLOTS if service.has_async_api else service.threads
+    runs_on_loop = service.has_async_api or getattr(service, "mount_apps", None)
+    return ASYNC_SLOTS if runs_on_loop else service.threads
 
 
 def refuse_unsupported(service: Service) -> None:
@@ -70,8 +72,6 @@ def refuse_unsupported(service: Service) -> None:
         if dependency.on is None:
             raise NotSupportedYet("bentoml.depends", f"a URL or deployment: attribute `{attribute}` of `{name}`")
         refuse_unsupported(dependency.on)
-    if service.mount_apps:
-        raise NotSupportedYet("bentoml.asgi_app", f"mounted at `{service.mount_apps[0][1]}` of service `{name}`")
     if service.middlewares:
         raise NotSupportedYet("Service.add_asgi_middleware", f"in service `{name}`")
     if service.cmd is not None or hasattr(service.inner, "__command__"):

@@ -7,7 +7,6 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..context import Context
 from ..exceptions import BentoMLException
 from ..legacy.openapi import service_openapi
 from .answers import Answer, checked_status, json_answer
@@ -90,8 +89,10 @@ async def stop(service: Service) -> None:
 class LegacyCalls(Calls):
     """The calls of an old-style service: functions instead of methods, and upstream's older errors."""
 
+    def _reading_blocks(self, method: Any) -> bool:  # noqa: ARG002 (an old API has no types to ask)
+        return False
+
     def _arguments(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        Context.enter(call.request, call.response)
         return call.method.arguments(call.request, self._service.context)
 
     def _invoke(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import os
@@ -93,6 +94,8 @@ class Session:
         self._instance: Any = None
         self._stop: asyncio.Event
         self._orphaned = False
+        # The lives of mounted applications.
+        self._mounted: contextlib.AsyncExitStack | None = None
 
     def run(self) -> None:
         """Live; raises ``StartFailure`` when the worker never became ready."""
@@ -204,6 +207,10 @@ class Session:
         set_current_service(self._instance)
         try:
             await _run_hooks(service.inner, self._instance, STARTUP)
+            if service.mount_apps:
+                from .mounts import start_mounts
+
+                self._mounted = await start_mounts(service)
         except Exception as error:
             raise StartFailure("startup", error) from error
 
@@ -252,7 +259,11 @@ class Session:
 
             await stop(self._instance)
         else:
-            await _run_hooks(type(self._instance), self._instance, SHUTDOWN)
+            try:
+                if self._mounted is not None:
+                    await self._mounted.aclose()
+            finally:
+                await _run_hooks(type(self._instance), self._instance, SHUTDOWN)
 
 
 def _dispatch(handlers: dict[str, Callable[[Frame], None]], frame: Frame) -> None:

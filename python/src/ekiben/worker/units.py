@@ -60,7 +60,6 @@ class RunnerUnit:
 
     threads = 1
     description = None
-    envs: tuple[dict[str, str], ...] = ()
 
     def __init__(self, runner: Runner):
         self.name = runner.name
