@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import typing as t
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ from inspect import Parameter as P
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
+from types import ModuleType
 from typing import Annotated
 
 import pandas as pd
@@ -26,6 +28,7 @@ from ekiben.io.images import PILImageEncoder, has_broken_image
 from ekiben.io.inputs import InvalidInput, ObjectInput, Parameter, RootInput
 from ekiben.io.outputs import output_of
 from ekiben.io.uploads import Upload
+from ekiben.io.validators import DType, Shape
 
 MULTIPART = "multipart/form-data; boundary=b"
 
@@ -324,3 +327,31 @@ def test_downloads_have_limits(server: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv(SWITCH, "off")
     with pytest.raises(BadInput, match="turned off"):
         download(server)
+
+
+# tensors of a library that is too large for the tests: a stand-in has what is used of it
+
+
+def test_tensors_of_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tensor:
+        def __init__(self, value: t.Any, dtype: t.Any, shape: t.Any):
+            if value == "bad":
+                raise KeyError("an error of its own")
+            self.facts = (value, dtype, shape)
+
+        def numpy(self) -> t.Any:
+            return pd.Series(self.facts[0])
+
+    library = ModuleType("tensorflow")
+    Tensor.__module__ = "tensorflow.python.framework.tensor"
+    library.Tensor = Tensor  # type: ignore[attr-defined]
+    library.as_dtype = lambda name: f"tf.{name}"  # type: ignore[attr-defined]
+    library.constant = lambda value, dtype, shape: Tensor(value, dtype, shape)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tensorflow", library)
+    spec = takes(Annotated[Tensor, Shape((2,)), DType("float32")])
+    tensor = spec.decode(b'{"f": [1, 2]}', "application/json", "")[1]["f"]
+    assert tensor.facts == ([1, 2], "tf.float32", (2,))
+    assert spec.schema()["properties"]["f"]["format"] == "tf-tensor"
+    with pytest.raises(InvalidInput):
+        spec.decode(b'{"f": "bad"}', "application/json", "")
+    assert output_of(Tensor).render(tensor).body == b"[1, 2]"

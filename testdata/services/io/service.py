@@ -1,4 +1,4 @@
-"""Every kind of input, output and error, as users of upstream write them; upstream and ekiben both serve this file."""
+"""Every kind of input, output and error, as users write them; upstream and ekiben both serve this file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Point:
     y: int
 
 
-def describe(path: Path) -> t.Dict[str, t.Any]:
+def describe(path: Path) -> dict[str, t.Any]:
     return {
         "content": path.read_bytes().decode("latin-1"),
         "name": path.name[-9:],
@@ -52,7 +52,7 @@ def describe(path: Path) -> t.Dict[str, t.Any]:
     }
 
 
-def picture(image: PIL.Image.Image) -> t.List[t.Any]:
+def picture(image: PIL.Image.Image) -> list[t.Any]:
     return [image.format, image.mode, list(image.size), list(image.convert("RGB").getpixel((0, 0)))]
 
 
@@ -70,61 +70,61 @@ class Io:
     # files
 
     @bentoml.api
-    def path(self, f: Path) -> t.Dict[str, t.Any]:
+    def path(self, f: Path) -> dict[str, t.Any]:
         return describe(f)
 
     @bentoml.api
-    async def path_async(self, f: Path) -> t.Dict[str, t.Any]:
+    async def path_async(self, f: Path) -> dict[str, t.Any]:
         return describe(f)
 
     @bentoml.api
-    def path_typed(self, f: Annotated[Path, ContentType("audio/*")]) -> t.Dict[str, t.Any]:
+    def path_typed(self, f: Annotated[Path, ContentType("audio/*")]) -> dict[str, t.Any]:
         return describe(f)
 
     @bentoml.api
-    def path_list(self, files: t.List[Path]) -> t.List[t.Dict[str, t.Any]]:
+    def path_list(self, files: list[Path]) -> list[dict[str, t.Any]]:
         return [describe(file) for file in files]
 
     @bentoml.api
-    def path_root(self, f: Path, /) -> t.Dict[str, t.Any]:
+    def path_root(self, f: Path, /) -> dict[str, t.Any]:
         return {**describe(f), "name": ""}
 
     @bentoml.api
-    def path_root_typed(self, f: Annotated[Path, ContentType("audio/mpeg")], /) -> t.Dict[str, t.Any]:
+    def path_root_typed(self, f: Annotated[Path, ContentType("audio/mpeg")], /) -> dict[str, t.Any]:
         return {**describe(f), "name": ""}
 
     @bentoml.api
-    def mixed(self, f: Path, n: int, text: str, tags: t.List[str], note: Note) -> t.List[t.Any]:
+    def mixed(self, f: Path, n: int, text: str, tags: list[str], note: Note) -> list[t.Any]:
         return [describe(f), n, text, tags, note]
 
     @bentoml.api
-    def letter(self, letter: Letter, /) -> t.List[t.Any]:
+    def letter(self, letter: Letter, /) -> list[t.Any]:
         return [letter.text, describe(letter.attachment)]
 
     @bentoml.api
-    def kept(self, f: Path, ctx: bentoml.Context) -> t.List[str]:
+    def kept(self, f: Path, ctx: bentoml.Context) -> list[str]:
         return [str(f), str(made(ctx.temp_dir, "mine.txt", b"mine"))]
 
     @bentoml.api
-    def exist(self, paths: t.List[str]) -> t.List[bool]:
+    def exist(self, paths: list[str]) -> list[bool]:
         return [os.path.exists(path) for path in paths]
 
     # images
 
     @bentoml.api
-    def image(self, image: PIL.Image.Image) -> t.List[t.Any]:
+    def image(self, image: PIL.Image.Image) -> list[t.Any]:
         return picture(image)
 
     @bentoml.api
-    def image_list(self, images: t.List[PIL.Image.Image]) -> t.List[t.Any]:
+    def image_list(self, images: list[PIL.Image.Image]) -> list[t.Any]:
         return [picture(image) for image in images]
 
     @bentoml.api
-    def image_optional(self, image: t.Optional[PIL.Image.Image] = None) -> t.List[t.Any]:
+    def image_optional(self, image: t.Optional[PIL.Image.Image] = None) -> list[t.Any]:  # noqa: UP045
         return [] if image is None else picture(image)
 
     @bentoml.api
-    def image_root(self, image: PIL.Image.Image, /) -> t.List[t.Any]:
+    def image_root(self, image: PIL.Image.Image, /) -> list[t.Any]:
         return picture(image)
 
     @bentoml.api
@@ -164,11 +164,11 @@ class Io:
         return n
 
     @bentoml.api
-    def keywords(self, a: int, **kwargs: t.Any) -> t.Dict[str, t.Any]:
+    def keywords(self, a: int, **kwargs: t.Any) -> dict[str, t.Any]:
         return {"a": a, "kwargs": kwargs}
 
     @bentoml.api
-    def limits(self, n: Annotated[int, Field(ge=1, le=10)], kind: t.Literal["x", "y"] = "x") -> t.List[t.Any]:
+    def limits(self, n: Annotated[int, Field(ge=1, le=10)], kind: t.Literal["x", "y"] = "x") -> list[t.Any]:
         return [n, kind]
 
     @bentoml.api
@@ -186,7 +186,7 @@ class Io:
         return df
 
     @bentoml.api
-    def frame_root(self, df: pd.DataFrame, /) -> t.List[t.Any]:
+    def frame_root(self, df: pd.DataFrame, /) -> list[t.Any]:
         return [list(df.columns), len(df)]
 
     # outputs
@@ -261,7 +261,7 @@ class Io:
         return StreamingResponse(iter([b"a", b"b"]), media_type="text/plain")
 
     @bentoml.api
-    def out_items(self) -> t.Generator[t.Dict[str, int], None, None]:
+    def out_items(self) -> t.Generator[dict[str, int], None, None]:
         for i in range(3):
             yield {"i": i}
 

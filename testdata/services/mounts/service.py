@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
-events: t.List[str] = []
+events: list[str] = []
 
 
 @contextlib.asynccontextmanager
@@ -66,7 +66,7 @@ fast = FastAPI(title="Fast")
 
 
 @fast.get("/items/{number}")
-def item(number: int, q: t.Optional[str] = None) -> t.Dict[str, t.Any]:
+def item(number: int, q: str | None = None) -> dict[str, t.Any]:
     return {"number": number, "q": q}
 
 
@@ -75,9 +75,11 @@ async def add(item: Item) -> Item:
     return item
 
 
-def plain(environ: t.Dict[str, t.Any], start_response: t.Callable[..., t.Any]) -> t.Iterator[bytes]:
+def plain(environ: dict[str, t.Any], start_response: t.Callable[..., t.Any]) -> t.Iterator[bytes]:
     body = environ["wsgi.input"].read()
-    start_response("201 Created", [("Content-Type", "text/plain"), ("X-Own", environ.get("HTTP_X_SENT", "-"))])
+    start_response(
+        "201 Created", [("Content-Type", "text/plain"), ("X-Own", environ.get("HTTP_X_SENT", "-"))]
+    )
     yield f"{environ['REQUEST_METHOD']} {environ['SCRIPT_NAME']} {environ['PATH_INFO']} ".encode("latin-1")
     yield environ["QUERY_STRING"].encode("latin-1") + b" " + body
 

@@ -207,7 +207,7 @@ class Session:
         set_current_service(self._instance)
         try:
             await _run_hooks(service.inner, self._instance, STARTUP)
-            if service.mount_apps:
+            if getattr(service, "mount_apps", None):  # a runner's unit has no applications
                 from .mounts import start_mounts
 
                 self._mounted = await start_mounts(service)
