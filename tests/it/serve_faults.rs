@@ -130,7 +130,7 @@ fn a_worker_that_leaves_without_a_word_is_named() {
 #[test]
 fn a_worker_of_another_release_is_refused() {
     let message = Plan::fake("other_protocol").env("BENTOML_CONTAINERIZED", "true").run().failed(1);
-    assert!(message.contains("the worker speaks protocol 99, this front speaks 1"), "{message}");
+    assert!(message.contains("the worker speaks protocol 99, this front speaks 2"), "{message}");
 }
 
 #[test]
