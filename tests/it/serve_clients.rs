@@ -267,3 +267,17 @@ fn a_server_that_is_told_to_end_under_load_answers_all_it_has_taken() {
         ended.stdout.lines().filter(|line| line.contains("path=/sleep") && line.contains("(status=200"));
     assert_eq!(logged.count() as u64, answered);
 }
+
+#[test]
+fn what_was_sent_before_the_end_is_answered_though_nobody_had_read_it() {
+    let server = Plan::fake("ok").start_ready();
+    // While the server stands still, the kernel takes connections and what comes through them.
+    server.signal(Signal::STOP);
+    let clients: Vec<_> = (0..20).map(|_| server.post_later("/sleep", "0.01")).collect();
+    server.signal(Signal::TERM);
+    server.signal(Signal::CONT);
+    for client in clients {
+        assert_eq!(client.join().unwrap().status, 200);
+    }
+    let _ended = server.wait().succeeded();
+}
