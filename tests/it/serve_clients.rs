@@ -48,10 +48,10 @@ fn ten_thousand_idle_connections_cost_little_and_stop_nobody() {
         return;
     }
     if limit.current.is_some_and(|now| now < enough) {
-        // The server inherits it.
+        // For this side; the server does it by itself.
         setrlimit(Resource::Nofile, Rlimit { current: Some(enough), maximum: limit.maximum }).unwrap();
     }
-    let server = Plan::fake("ok").arguments(&["--timeout-keep-alive", "120"]).start_ready();
+    let server = Plan::fake("ok").arguments(&["--timeout-keep-alive", "120"]).descriptors(1000).start_ready();
     let before = resident(server.pid());
     let mut idle: Vec<TcpStream> = (0..IDLE).map(|_| server.connect()).collect();
     let begun = Instant::now();
@@ -68,6 +68,22 @@ fn ten_thousand_idle_connections_cost_little_and_stop_nobody() {
     let begun = Instant::now();
     let _ended = server.stop(Signal::TERM).succeeded();
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn workers_keep_the_limit_of_open_files_that_the_server_raises() {
+    let server = Plan::fake("ok").descriptors(100).start_ready();
+    let idle: Vec<TcpStream> = (0..300).map(|_| server.connect()).collect();
+    let pid = server.post("/sleep", "0").json()["pid"].as_u64().unwrap();
+    let soft = |pid: u64| {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(soft(pid), 100);
+    assert!(soft(server.pid().into()) > 300);
+    drop(idle);
+    assert!(!server.log().contains("cannot take a connection"), "{}", server.log());
 }
 
 #[test]
