@@ -8,10 +8,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio_rustls::TlsAcceptor;
 
 use super::connection;
 use super::front::Front;
+use super::tls::Protection;
 use super::tls::socket::Socket;
 use crate::serve::error::ServeError;
 use crate::serve::log::Log;
@@ -51,7 +51,7 @@ pub struct Port {
     /// Whether the port is to close.
     pub closing: watch::Receiver<bool>,
     /// The keys, if the port has TLS; it may be the service that says so, once it is described.
-    pub protection: watch::Receiver<Option<TlsAcceptor>>,
+    pub protection: watch::Receiver<Protection>,
 }
 
 impl Port {
@@ -109,13 +109,16 @@ impl Port {
     }
 }
 
-/// Waits until connections are to end: the port closes, or has got keys since they were opened. What clients have sent
-/// by then can still be read.
-async fn over(closing: &mut watch::Receiver<bool>, protection: &mut watch::Receiver<Option<TlsAcceptor>>) {
-    // A server that is gone closes too.
+/// Waits until connections are to end: the port has closed, after which what clients have sent by then can still be
+/// read, or it has got keys since they were opened.
+async fn over(closing: &mut watch::Receiver<bool>, protection: &mut watch::Receiver<Protection>) {
+    let closed = async {
+        // A server that is gone closes too.
+        let _ = closing.wait_for(|closing| *closing).await;
+        tokio::time::sleep(LAST_CALL).await;
+    };
     tokio::select! {
-        _ = closing.wait_for(|closing| *closing) => {}
+        () = closed => {}
         _ = protection.changed() => {}
     }
-    tokio::time::sleep(LAST_CALL).await;
 }
