@@ -9,6 +9,7 @@ pub mod batch;
 pub mod command;
 pub mod config;
 pub mod crew;
+pub mod descriptors;
 pub mod error;
 pub mod http;
 pub mod log;

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::batch::policy::Limits;
 use super::config::{Layers, RunnerConfig, ServiceConfig, Ssl};
 use super::crew::{Crew, Shared};
+use super::descriptors;
 use super::error::{ServeError, chain};
 use super::http::front::{Front, Service, Surroundings};
 use super::http::listener::{Port, listen};
@@ -55,6 +56,7 @@ pub fn run(settings: Settings) -> Result<(), ServeError> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
     };
     let runtime = runtime.map_err(ServeError::SetUp)?;
+    descriptors::raise();
     let (log, writer) = Log::to_stdout(settings.log_level);
     let ended = runtime.block_on(serve(settings, log));
     runtime.shutdown_background();

@@ -305,6 +305,7 @@ mod tests {
         let overrides = json!({
             "services": {"workers": 9},
             "api_server": {"workers": 2, "traffic": {"timeout": "${T:-7}"}, "metrics": {"enabled": false}},
+            "tracing": {"sample_rate": 0.5},
             "runners": {"batching": {"max_batch_size": 10}, "iris": {"batching": {"enabled": false}}},
         });
         let layers = layers(&[
@@ -315,7 +316,7 @@ mod tests {
         let expected = json!({
             "workers": 2, "traffic": {"timeout": "7", "max_concurrency": 3},
             "metrics": {"namespace": "bentoml_api_server", "enabled": false},
-            "logging": {"access": {"skip_paths": []}},
+            "logging": {"access": {"skip_paths": []}}, "tracing": {"sample_rate": 0.5},
         });
         assert_eq!(Value::Object(layers.api_server()), expected);
         let runner = |name: &str| Value::Object(layers.runner(name).unwrap());

@@ -228,6 +228,10 @@ impl Front {
 }
 
 async fn answer(service: &Arc<Service>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    if service.config.ssl.is_some() && !peer.is_secure {
+        // The connection is from before the service said that it has TLS, and is being closed.
+        return reply::text(StatusCode::BAD_REQUEST, "This port takes HTTPS only");
+    }
     let found = service.routes.find(request.uri().path());
     let label = match found {
         Found::Place(_, label) => label,

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio_rustls::TlsAcceptor;
 
 use super::connection;
 use super::front::Front;
+use super::tls::Protection;
 use super::tls::socket::Socket;
 use crate::serve::error::ServeError;
 use crate::serve::log::Log;
@@ -18,6 +19,9 @@ use crate::serve::worker::message::Level;
 
 /// The pause after a connection could not be taken, for want of descriptors most of the time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long connections are read from after the port has closed: a request may have been sent and not yet been seen.
+const LAST_CALL: Duration = Duration::from_millis(50);
 
 /// Listens on an address.
 pub fn listen(address: SocketAddr, backlog: u32) -> Result<TcpListener, ServeError> {
@@ -47,7 +51,7 @@ pub struct Port {
     /// Whether the port is to close.
     pub closing: watch::Receiver<bool>,
     /// The keys, if the port has TLS; it may be the service that says so, once it is described.
-    pub protection: watch::Receiver<Option<TlsAcceptor>>,
+    pub protection: watch::Receiver<Protection>,
 }
 
 impl Port {
@@ -61,13 +65,7 @@ impl Port {
                 _ = self.closing.wait_for(|closing| *closing) => break,
             };
             match accepted {
-                Ok((socket, peer)) => {
-                    let (port, open) = (self.clone(), open.clone());
-                    tokio::spawn(async move {
-                        port.talk(socket, peer).await;
-                        drop(open);
-                    });
-                }
+                Ok((socket, peer)) => self.welcome(socket, peer, &open),
                 Err(error) => {
                     let text = format!("cannot take a connection: {error}");
                     self.log.line(Level::Warning, &"cli".into(), text);
@@ -75,9 +73,21 @@ impl Port {
                 }
             }
         }
+        // Clients that have connected by now have reason to wait for an answer.
+        while let Some(Ok((socket, peer))) = listener.accept().now_or_never() {
+            self.welcome(socket, peer, &open);
+        }
         drop((listener, open));
         // Nothing is sent: the channel closes with the last connection.
         let _ = all_closed.recv().await;
+    }
+
+    fn welcome(&self, socket: TcpStream, peer: SocketAddr, open: &mpsc::Sender<()>) {
+        let (port, open) = (self.clone(), open.clone());
+        tokio::spawn(async move {
+            port.talk(socket, peer).await;
+            drop(open);
+        });
     }
 
     async fn talk(mut self, socket: TcpStream, peer: SocketAddr) {
@@ -99,11 +109,16 @@ impl Port {
     }
 }
 
-/// Waits until connections are to end: the port closes, or has got keys since they were opened.
-async fn over(closing: &mut watch::Receiver<bool>, protection: &mut watch::Receiver<Option<TlsAcceptor>>) {
-    // A server that is gone closes too.
+/// Waits until connections are to end: the port has closed, after which what clients have sent by then can still be
+/// read, or it has got keys since they were opened.
+async fn over(closing: &mut watch::Receiver<bool>, protection: &mut watch::Receiver<Protection>) {
+    let closed = async {
+        // A server that is gone closes too.
+        let _ = closing.wait_for(|closing| *closing).await;
+        tokio::time::sleep(LAST_CALL).await;
+    };
     tokio::select! {
-        _ = closing.wait_for(|closing| *closing) => {}
+        () = closed => {}
         _ = protection.changed() => {}
     }
 }

@@ -14,6 +14,7 @@ use tokio::process::Child;
 
 use super::placement::Placement;
 use crate::env::Environment;
+use crate::serve::descriptors;
 use crate::serve::settings::Mode;
 use crate::serve::target::Target;
 
@@ -101,6 +102,9 @@ impl WorkerCommand {
         command.fd_mappings(vec![mapping]).map_err(|error| run(std::io::Error::other(error)))?;
         let child = tokio::process::Command::from(command).kill_on_drop(true).spawn().map_err(run)?;
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        if let Some(pid) = pid {
+            descriptors::restore(pid);
+        }
         let group = pid.filter(|_| self.mode == Mode::Production);
         Ok((Process { child, group }, ours))
     }

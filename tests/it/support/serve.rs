@@ -25,6 +25,7 @@ pub(crate) struct Plan {
     target: Option<String>,
     arguments: Vec<String>,
     variables: BTreeMap<String, String>,
+    descriptors: Option<u32>,
 }
 
 /// A server that runs; killed when dropped.
@@ -81,6 +82,7 @@ impl Plan {
             target: target.map(str::to_owned),
             arguments: Vec::new(),
             variables: BTreeMap::new(),
+            descriptors: None,
         };
         let path = ekiben::env::Environment::of_process().text("PATH").unwrap().to_owned();
         let home = plan.directory.path().to_str().unwrap().to_owned();
@@ -110,6 +112,12 @@ impl Plan {
         let path = self.directory.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
+        self
+    }
+
+    /// Starts the server with a lower limit of open files, which it may raise.
+    pub(crate) fn descriptors(mut self, limit: u32) -> Self {
+        self.descriptors = Some(limit);
         self
     }
 
@@ -159,7 +167,17 @@ impl Plan {
     }
 
     fn spawn_with(self, is_read: bool) -> Server {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ekiben-serve"))
+        let program = env!("CARGO_BIN_EXE_ekiben-serve");
+        let mut command = match self.descriptors {
+            None => Command::new(program),
+            Some(limit) => {
+                let script = format!("ulimit -S -n {limit} && exec \"$0\" \"$@\"");
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &script, program]);
+                shell
+            }
+        };
+        let mut child = command
             .args(self.target.iter())
             .args(&self.arguments)
             .env_clear()
