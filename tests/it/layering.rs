@@ -12,6 +12,11 @@ const IMPURE: &[&str] =
 /// Modules that decide and do nothing else.
 const PURE: &[&str] = &["plan"];
 
+/// What decides about batches, and what it must not touch; a duration is no clock.
+const POLICY: &[&str] = &["src/serve/batch/policy.rs", "src/serve/batch/estimate.rs"];
+const IMPURE_POLICY: &[&str] =
+    &["std::fs", "std::net", "std::env", "std::process", "Instant", "SystemTime", "tokio", "hyper"];
+
 /// What reads the environment, `temp_dir` and `home_dir` included: they ask `TMPDIR` and `HOME`.
 const READS_ENVIRONMENT: &[&str] =
     &["env::var", "env::var_os", "env::vars", "env::vars_os", "env::temp_dir", "env::home_dir"];
@@ -132,6 +137,12 @@ fn is_one_of(source: &Source, paths: &[&str]) -> bool {
 #[test]
 fn planning_touches_no_file_network_runtime_or_clock() {
     let impure = places(IMPURE, |source| !source.room().is_some_and(|room| PURE.contains(&room)));
+    assert_eq!(impure, Vec::<String>::new());
+}
+
+#[test]
+fn the_batching_policy_touches_no_file_network_runtime_or_clock() {
+    let impure = places(IMPURE_POLICY, |source| !is_one_of(source, POLICY));
     assert_eq!(impure, Vec::<String>::new());
 }
 

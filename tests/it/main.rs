@@ -49,6 +49,7 @@ mod serve_faults;
 mod serve_http;
 mod serve_readahead;
 mod serve_reload;
+mod serve_runners;
 mod serve_shutdown;
 mod serve_tracing;
 mod serve_units;

@@ -367,7 +367,7 @@ class Calls:
 
     def _reading_blocks(self, method: APIMethod) -> bool:
         """Tell whether reading arguments does not belong on the loop: files are written, URLs fetched."""
-        return method.input_spec.takes_files
+        return method.input_spec is not None and method.input_spec.takes_files
 
     def _arguments(self, call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
         request, method = call.request, call.method
