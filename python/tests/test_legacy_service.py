@@ -90,8 +90,6 @@ def test_runners_and_models_are_checked() -> None:
 @pytest.mark.parametrize(
     "construct",
     [
-        "mount_asgi_app",
-        "mount_wsgi_app",
         "add_asgi_middleware",
         "mount_grpc_servicer",
         "add_grpc_interceptor",

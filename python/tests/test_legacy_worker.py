@@ -259,6 +259,37 @@ def test_runners_are_units_of_their_own(serve: Serve) -> None:
     assert worker.ready()["name"] == "loud"
 
 
+def test_mounted_applications(serve: Serve) -> None:
+    front = serve(
+        SERVICE
+        + """
+    async def asgi(scope, receive, send):
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        await send({"type": "http.response.body", "body": scope["path"].encode()})
+    def wsgi(environ, start):
+        start("200 OK", [("content-type", "text/plain")])
+        return [environ["PATH_INFO"].encode()]
+    svc.mount_asgi_app(asgi, path="/a/")
+    svc.mount_wsgi_app(wsgi, "w")
+    """,
+        "service:svc",
+    )
+    (endpoint,) = front.ready()["endpoints"]
+    assert endpoint["mounts"] == ["/a", "/w"]
+    for path, expected in (("/a/x", (201, b"/a/x")), ("/w/y", (200, b"/y"))):
+        frame = {"type": "call", "id": 1, "endpoint": endpoint["name"], "method": "GET", "path": path, "query": ""}
+        front.send({**frame, "headers": [], "timeout_ms": None, "request_id": ""})
+        answer = front.receive()
+        body = bytes(answer.body)
+        while answer.type not in ("reply", "end"):
+            if answer.type == "stream":
+                status = answer.header["status"]
+            answer = front.receive()
+            body += bytes(answer.body)
+        status = answer.header.get("status") or status
+        assert (status, body) == expected
+
+
 def test_only_the_first_worker_runs_the_hooks_of_the_deployment(serve: Serve) -> None:
     source = SERVICE + "    @svc.on_deployment\n    def deploy(): raise ValueError('once')\n"
     failed = serve(source, "service:svc", worker_id=1)
@@ -270,7 +301,11 @@ def test_only_the_first_worker_runs_the_hooks_of_the_deployment(serve: Serve) ->
 @pytest.mark.parametrize(
     ("source", "stage", "message"),
     [
-        ("    svc.mount_asgi_app(1)", "describe", "NotSupportedYet: `Service.mount_asgi_app` is not supported yet"),
+        (
+            "    svc.add_asgi_middleware(print)",
+            "describe",
+            "NotSupportedYet: `Service.add_asgi_middleware` is not supported yet",
+        ),
         ("    svc.api(Text(), Text(), name='docs')(print)", "import", "InvalidArgument: Reserved API name: 'docs'"),
         ("    svc.on_startup(lambda context: 1 / 0)", "startup", "ZeroDivisionError: division by zero"),
     ],

@@ -102,6 +102,36 @@ def test_a_stream_ends_with_its_client(serve: Serve) -> None:
     assert (frame.type, frame.header["error"]) == ("end", "the call was cancelled")
 
 
+def test_a_streaming_response_of_a_synchronous_api_ends_with_its_client(serve: Serve) -> None:
+    front = serve("""
+    import asyncio, typing as t
+    from starlette.responses import StreamingResponse
+
+    async def items():
+        while True:
+            yield "x"
+            await asyncio.sleep(0.01)
+
+    @bentoml.service
+    class Svc:
+        @bentoml.api
+        def endless(self) -> StreamingResponse:
+            return StreamingResponse(items())
+
+        @bentoml.api
+        def echo(self, text: str) -> str:
+            return text
+    """)
+    front.ready()
+    call_id = front.call("endless")
+    assert front.receive().type == "stream"
+    front.send({"type": "cancel", "id": call_id})
+    while (frame := front.receive()).type == "chunk":
+        pass
+    assert (frame.type, frame.header["error"]) == ("end", "the call was cancelled")
+    assert front.ask("echo", {"text": "free"})[2] == b"free"
+
+
 def test_a_mount_claims_what_is_below_it() -> None:
     mount = Mount(object(), "/m")
     for path, expected in (("/m/", True), ("/m/x", True), ("/m", False), ("/mx/", False), ("/", False)):

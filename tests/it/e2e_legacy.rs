@@ -298,6 +298,8 @@ fn the_paths_are_the_same(pair: &Pair) {
         ("GET", "/schema.json"),
         ("GET", "/text"),
         ("POST", "/nowhere"),
+        ("GET", "/mounted/a/b?c=1"),
+        ("POST", "/mounted/"),
     ] {
         let (ours, theirs) = pair.ask(method, path, &[], b"");
         let compared =

@@ -53,6 +53,15 @@ doubler = Runner(Doubler, name="doubler")
 svc = Service("every_descriptor", runners=[doubler])
 
 
+async def mounted(scope, receive, send):
+    headers = [(b"content-type", b"text/plain"), (b"x-answer", scope["root_path"].encode())]
+    await send({"type": "http.response.start", "status": 203, "headers": headers})
+    await send({"type": "http.response.body", "body": scope["path"].encode() + b"?" + scope["query_string"]})
+
+
+svc.mount_asgi_app(mounted, path="/mounted")
+
+
 @svc.on_startup
 def remember(context):
     context.state["started"] = "yes"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..descriptors.base import IODescriptor
     from ..models.model import Model
     from ..runners.runner import Runner
+    from ..services.mounts import Mount
     from ..tag import Tag
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Service:
         self.runners: list[Runner] = _checked_runners(runners or [])
         self.models: list[Model] = _checked_models(models or [])
         self.apis: dict[str, InferenceAPI] = {}
+        self.mount_apps: list[Mount] = []
         self.context = Context()
         self.bento: Any = None
         self.startup_hooks: list[Callable[[], Any]] = []
@@ -146,13 +148,18 @@ class Service:
         """Refuse: nothing but the front serves a service."""
         self._refuse("asgi_app")
 
-    def mount_asgi_app(self, app: Any, path: str = "/", name: str | None = None) -> NoReturn:  # noqa: ARG002
-        """Refuse."""
-        self._refuse("mount_asgi_app")
+    def mount_asgi_app(self, app: Any, path: str = "/", name: str | None = None) -> None:
+        """Mount an ASGI application below a path."""
+        from ..services.mounts import Mount
 
-    def mount_wsgi_app(self, app: Any, path: str = "/", name: str | None = None) -> NoReturn:  # noqa: ARG002
-        """Refuse."""
-        self._refuse("mount_wsgi_app")
+        stripped = path.strip("/")
+        self.mount_apps.append(Mount(app, f"/{stripped}" if stripped else "", name))
+
+    def mount_wsgi_app(self, app: Any, path: str = "/", name: str | None = None) -> None:
+        """Mount a WSGI application below a path."""
+        from ..services.wsgi import WsgiApplication
+
+        self.mount_asgi_app(WsgiApplication(app), path, name)
 
     def add_asgi_middleware(self, middleware_cls: Any, **options: Any) -> NoReturn:  # noqa: ARG002
         """Refuse."""

@@ -14,6 +14,7 @@ from .calls import Calls, apply_context
 from .description import slots_of
 from .frames import PROTOCOL
 from .metrics import has_user_metrics
+from .mounts import describe_mounts
 from .streams import send_async_stream, send_stream
 from .units import describe_units
 
@@ -43,7 +44,7 @@ def describe_frame(service: Service, import_string: str) -> dict[str, Any]:
             "path_prefix": "",
             "config": {},
             "slots": slots_of(service),
-            "endpoints": [_endpoint(api) for api in service.apis.values()],
+            "endpoints": [*map(_endpoint, service.apis.values()), *describe_mounts(service)],
             "models": [str(model.tag) for model in service.all_models],
             "schema": None,
             "openapi": service_openapi(service),

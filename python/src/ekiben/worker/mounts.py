@@ -11,7 +11,7 @@ from .answers import Answer
 from .asgi import Receiver, Sender, request_scope
 
 if TYPE_CHECKING:
-    from ..services.service import Service
+    from ..services.loader import AnyService
     from .calls import Call
     from .channel import Channel
 
@@ -31,14 +31,14 @@ class MountedMethod:
     ctx_param = None
 
 
-def describe_mounts(service: Service) -> list[dict[str, Any]]:
+def describe_mounts(service: AnyService) -> list[dict[str, Any]]:
     """Return the endpoint of the mounted applications, if there are any."""
     if not service.mount_apps:
         return []
     return [{"name": ENDPOINT, "route": "/", "mounts": [mount.path or "/" for mount in service.mount_apps]}]
 
 
-async def start_mounts(service: Service) -> contextlib.AsyncExitStack:
+async def start_mounts(service: AnyService) -> contextlib.AsyncExitStack:
     """Begin the lives of applications that have one; they end with the stack."""
     async with contextlib.AsyncExitStack() as stack:
         for mount in service.mount_apps:

@@ -207,10 +207,7 @@ class Session:
         set_current_service(self._instance)
         try:
             await _run_hooks(service.inner, self._instance, STARTUP)
-            if getattr(service, "mount_apps", None):  # a runner's unit has no applications
-                from .mounts import start_mounts
-
-                self._mounted = await start_mounts(service)
+            await self._begin_mounted(service)
         except Exception as error:
             raise StartFailure("startup", error) from error
 
@@ -227,8 +224,15 @@ class Session:
         set_current_service(service)
         try:
             await run_hooks("startup", service.startup_hooks)
+            await self._begin_mounted(service)
         except Exception as error:
             raise StartFailure("startup", error) from error
+
+    async def _begin_mounted(self, service: AnyService) -> None:
+        if getattr(service, "mount_apps", None):  # a runner has none
+            from .mounts import start_mounts
+
+            self._mounted = await start_mounts(service)
 
     def _front_is_gone(self, reason: str | None) -> None:
         if reason is not None:
@@ -254,15 +258,15 @@ class Session:
         _exit_within(EXIT_SECONDS)
 
     async def _run_last_hooks(self) -> None:
-        if isinstance(self._instance, RunnerService):
-            from .legacy import stop
+        try:
+            if self._mounted is not None:
+                await self._mounted.aclose()
+        finally:
+            if isinstance(self._instance, RunnerService):
+                from .legacy import stop
 
-            await stop(self._instance)
-        else:
-            try:
-                if self._mounted is not None:
-                    await self._mounted.aclose()
-            finally:
+                await stop(self._instance)
+            else:
                 await _run_hooks(type(self._instance), self._instance, SHUTDOWN)
 
 

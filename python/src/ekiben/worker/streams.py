@@ -40,7 +40,8 @@ async def send_async_stream(channel: Channel, call: Call, items: AsyncIterator[A
         item = await anext_or_end(items)
         _send_head(channel, call, response)
         encode = call.method.output_spec.encode_item
-        while item is not END:
+        # The response of a synchronous API has no task of its own that could be cancelled.
+        while item is not END and not call.cancelled:
             await channel.space()
             channel.send({"type": "chunk", "id": call.id}, encode(item))
             item = await anext_or_end(items)
@@ -48,7 +49,7 @@ async def send_async_stream(channel: Channel, call: Call, items: AsyncIterator[A
         close = getattr(items, "aclose", None)
         if close is not None:
             await close()
-    channel.send({"type": "end", "id": call.id, "error": None})
+    channel.send({"type": "end", "id": call.id, "error": "the call was cancelled" if call.cancelled else None})
 
 
 def _send_head(channel: Channel, call: Call, response: Any = None) -> None:
