@@ -92,7 +92,10 @@ fn every_runner_has_its_own_processes_and_threads() {
         .chain([where_["api"].as_u64().expect("a process number")])
         .collect();
     assert_eq!(pids.len(), 3, "{where_}");
-    assert_eq!(where_["inside"]["pid"], where_["api"], "an embedded runner is in the process of the function");
+    assert_eq!(
+        where_["inside"]["pid"], where_["api"],
+        "an embedded runner is in the process of the function"
+    );
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string();
     assert_eq!(where_["model"]["threads"], json!(cores));
     assert_eq!(where_["single"], json!("1"));
