@@ -5,7 +5,6 @@ import os
 import time
 
 import bentoml
-import numpy as np
 from bentoml.io import JSON, NumpyNdarray, Text
 
 
