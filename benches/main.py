@@ -11,6 +11,7 @@ from pathlib import Path
 import containerize
 import hub_model
 import large_model
+import serving
 import stores
 import weights
 from measure import ROOT, clean_environment, output_of
@@ -19,6 +20,7 @@ BENCHES = {
     "containerize": containerize.measure,
     "hub-model": hub_model.measure,
     "large-model": large_model.measure,
+    "serving": serving.measure,
     "stores": stores.measure,
     "weights": weights.measure,
 }

@@ -15,7 +15,7 @@ use super::config::{Layers, RunnerConfig, ServiceConfig, Ssl};
 use super::crew::{Crew, Shared};
 use super::descriptors;
 use super::error::{ServeError, chain};
-use super::http::front::{Front, Service, Surroundings};
+use super::http::front::{self, Front, Service, Surroundings};
 use super::http::listener::{Port, listen};
 use super::http::tls::{self, Protection};
 use super::log::Log;
@@ -317,7 +317,8 @@ impl Server {
     }
 
     /// Starts the workers of what the service calls; returns how they are.
-    fn staff_units(&mut self, manifest: &ServiceManifest) -> Result<Vec<Arc<Roster>>, ServeError> {
+    fn staff_units(&mut self, manifest: &ServiceManifest) -> Result<Vec<front::Unit>, ServeError> {
+        let mut units = Vec::new();
         for unit in &manifest.units {
             let (workers, placement, timeout) = match unit.kind {
                 UnitKind::Service => {
@@ -337,21 +338,28 @@ impl Server {
             let mut crew = Crew::new(Role::Unit(unit.kind), command, &self.shared, Arc::clone(&roster));
             crew.place(placement);
             let pool = Pool::new(limits(&unit.endpoints), unit.slots);
-            let names = unit.endpoints.iter().enumerate();
-            let methods = names.map(|(place, endpoint)| {
-                let name: Arc<str> = endpoint.name.as_str().into();
-                (endpoint.name.clone(), (place, name))
-            });
-            let extension =
-                Extension { pool: Arc::clone(&pool), roster, methods: methods.collect(), timeout };
+            let name: Arc<str> = unit.name.as_str().into();
+            let methods: Vec<Arc<str>> =
+                unit.endpoints.iter().map(|endpoint| endpoint.name.as_str().into()).collect();
+            let places = methods.iter().enumerate();
+            let extension = Extension {
+                pool: Arc::clone(&pool),
+                roster: Arc::clone(&roster),
+                methods: places
+                    .map(|(place, method)| (method.to_string(), (place, Arc::clone(method))))
+                    .collect(),
+                timeout,
+            };
             self.shared.switchboard.connect(unit.id(), Arc::new(extension));
-            crew.staff(Staffing { pool, service: unit.name.as_str().into(), component: unit.id().into() });
+            let (service, component) = (Arc::clone(&name), unit.id().into());
+            crew.staff(Staffing { pool: Arc::clone(&pool), service, component });
+            units.push(front::Unit { kind: unit.kind, name, methods, roster, pool });
             for worker in 1..=workers {
                 crew.hire(worker);
             }
             self.units.push(crew);
         }
-        Ok(self.units.iter().map(|crew| Arc::clone(&crew.roster)).collect())
+        Ok(units)
     }
 
     /// Gives a service its devices; where there are not enough, it goes on without.

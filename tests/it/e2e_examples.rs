@@ -30,8 +30,18 @@ fn runners() {
 
 #[test]
 fn services_old_style() {
+    execute_served("services-old-style.md");
+}
+
+#[test]
+fn runners_together() {
+    execute_served("runners-together.md");
+}
+
+/// Executes a page that serves on port 3000, on a free one.
+fn execute_served(page: &str) {
     let context = TestContext::with_shared_cache();
-    let page = repository().join("docs/examples/services-old-style.md");
+    let page = repository().join("docs/examples").join(page);
     let text = fs::read_to_string(page).expect("the page is there");
     let port = free_port().to_string();
     let copy = context.work().join("page.md");

@@ -46,6 +46,9 @@ fn calls_of_all_workers_are_merged_and_split() {
     }
     let sizes = sizes(&server, "model");
     assert_eq!(sizes.iter().sum::<u64>(), 20, "{sizes:?}");
+    let page = server.get("/metrics").text();
+    let sum = "bentoml_runner_adaptive_batch_size_sum{method_name=\"scale\",runner_name=\"model\",";
+    assert!(page.lines().any(|line| line.starts_with(sum) && line.ends_with(" 20.0")), "{page}");
     assert!(sizes.len() < 8, "hardly anything was merged: {sizes:?}");
 }
 

@@ -8,6 +8,7 @@ use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
+use super::batch_metrics::Batched;
 use super::body::Body;
 use super::connection::Peer;
 use super::exchange::Exchange;
@@ -19,7 +20,7 @@ use crate::serve::batch::json_array::ArrayInput;
 use crate::serve::config::ServiceConfig;
 use crate::serve::config::service::Endpoints;
 use crate::serve::log::Log;
-use crate::serve::manifest::{ServiceManifest, Style};
+use crate::serve::manifest::{ServiceManifest, Style, UnitKind};
 use crate::serve::tasks::Tasks;
 use crate::serve::tracing::Tracer;
 use crate::serve::worker::pool::Pool;
@@ -54,8 +55,8 @@ pub struct Service {
     pub pool: Arc<Pool>,
     /// How the workers are.
     pub roster: Arc<Roster>,
-    /// How the workers are of what the service calls.
-    pub units: Vec<Arc<Roster>>,
+    /// What the service calls.
+    pub units: Vec<Unit>,
     /// What each API that the front can read takes: one array.
     pub arrays: Vec<Option<ArrayInput>>,
     /// Which APIs merge calls.
@@ -86,6 +87,34 @@ pub struct Service {
     components: Vec<Arc<str>>,
 }
 
+/// A runner or another service that the service calls, as the pages show it.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// Which of the two.
+    pub kind: UnitKind,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The names of its methods, in the pool's order.
+    pub methods: Vec<Arc<str>>,
+    /// How its workers are.
+    pub roster: Arc<Roster>,
+    /// Its workers.
+    pub pool: Arc<Pool>,
+}
+
+impl Unit {
+    /// Returns the methods whose calls are merged.
+    pub fn batched(&self) -> impl Iterator<Item = Batched<'_>> {
+        let space = match self.kind {
+            UnitKind::Runner => "bentoml_runner",
+            UnitKind::Service => "bentoml_service",
+        };
+        self.methods.iter().zip(&self.pool.batches).filter_map(move |(method, batches)| {
+            Some(Batched { space, unit: &self.name, method, batches: batches.as_ref()? })
+        })
+    }
+}
+
 /// What a service is made of besides its description.
 #[derive(Debug)]
 pub struct Surroundings {
@@ -93,8 +122,8 @@ pub struct Surroundings {
     pub pool: Arc<Pool>,
     /// How the workers are.
     pub roster: Arc<Roster>,
-    /// How the workers are of what the service calls.
-    pub units: Vec<Arc<Roster>>,
+    /// What the service calls.
+    pub units: Vec<Unit>,
     /// The server's log.
     pub log: Log,
     /// The bento's version.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::batch_metrics::{self, Batched};
 use crate::serve::config;
-use crate::serve::worker::batches::{Batches, WAIT_BOUNDS};
 
 /// The counts of one server.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Metrics {
     bounds: Vec<f64>,
     endpoints: Vec<Endpoint>,
     labels: String,
+    /// The labels without the runner's.
+    identity: String,
     last_request: AtomicU64,
 }
 
@@ -77,12 +79,14 @@ impl Metrics {
             }
         });
         let (service, version) = (escape(names.service), escape(names.version));
+        let identity = format!("service_name=\"{service}\",service_version=\"{version}\"");
         let runner = if names.has_runner { format!("runner_name=\"{service}\",") } else { String::new() };
         Self {
             namespace: config.namespace.clone(),
             bounds: config.buckets.clone(),
             endpoints: endpoints.collect(),
-            labels: format!("{runner}service_name=\"{service}\",service_version=\"{version}\""),
+            labels: format!("{runner}{identity}"),
+            identity,
             last_request: AtomicU64::new(0),
         }
     }
@@ -110,62 +114,13 @@ impl Metrics {
         }
     }
 
-    /// Writes the page; of the batches of each API its name and counts.
-    pub fn render(&self, workers: Workers, batches: &[(&str, &Batches)]) -> String {
+    /// Writes the page.
+    pub fn render(&self, workers: Workers, batched: &[Batched<'_>]) -> String {
         let mut page = String::with_capacity(16 * 1024);
         // Writing to a string does not fail.
-        let _ = self
-            .write_requests(&mut page)
-            .and_then(|()| self.write_workers(&mut page, workers))
-            .and_then(|()| self.write_batches(&mut page, batches));
+        let _ = self.write_requests(&mut page).and_then(|()| self.write_workers(&mut page, workers));
+        batch_metrics::write(&mut page, &self.identity, batched);
         page
-    }
-
-    /// Writes how large batches were, by upstream's name, and how long and why calls have waited for theirs.
-    fn write_batches(&self, page: &mut String, batches: &[(&str, &Batches)]) -> std::fmt::Result {
-        let counts: Vec<_> =
-            batches.iter().map(|(name, batches)| (escape(name), *batches, batches.counts())).collect();
-        if counts.is_empty() {
-            return Ok(());
-        }
-        let labels = &self.labels;
-        // This one has a namespace of its own in upstream too.
-        let size = "bentoml_service_adaptive_batch_size";
-        head(page, "bentoml_service", "adaptive_batch_size", "Service adaptive batch size", "histogram")?;
-        for (name, batches, counts) in &counts {
-            let before = format!("method_name=\"{name}\"");
-            let bounds = batches.bounds.iter().map(|bound| format!("{bound}.0"));
-            write_histogram(page, size, &format!("{before},{labels}"), bounds, &counts.sizes)?;
-            writeln!(page, "{size}_sum{{{before},{labels}}} {}.0", counts.rows)?;
-        }
-        let wait = "ekiben_batch_wait_seconds";
-        let help = "How long the first call of a batch had waited";
-        head(page, "ekiben", "batch_wait_seconds", help, "histogram")?;
-        for (name, _, counts) in &counts {
-            let labels = format!("method_name=\"{name}\",{labels}");
-            let bounds = WAIT_BOUNDS.iter().map(|bound| format!("{bound:?}"));
-            write_histogram(page, wait, &labels, bounds, &counts.waits)?;
-            writeln!(page, "{wait}_sum{{{labels}}} {:?}", counts.waited)?;
-        }
-        head(page, "ekiben", "batches_total", "Batches, by why they were sent as they were", "counter")?;
-        for (name, _, counts) in &counts {
-            for (reason, count) in [("idle", counts.idle), ("full", counts.full)] {
-                writeln!(
-                    page,
-                    "ekiben_batches_total{{method_name=\"{name}\",reason=\"{reason}\",{labels}}} {count}"
-                )?;
-            }
-        }
-        head(
-            page,
-            "ekiben",
-            "calls_shed_total",
-            "Calls refused because they would come too late",
-            "counter",
-        )?;
-        counts.iter().try_for_each(|(name, _, counts)| {
-            writeln!(page, "ekiben_calls_shed_total{{method_name=\"{name}\",{labels}}} {}", counts.shed)
-        })
     }
 
     fn write_requests(&self, page: &mut String) -> std::fmt::Result {
@@ -236,27 +191,13 @@ impl Metrics {
     }
 }
 
-/// Writes the buckets and the count of a histogram; the last of `counts` is above all bounds.
-fn write_histogram(
-    page: &mut String,
-    name: &str,
-    labels: &str,
-    bounds: impl Iterator<Item = String>,
-    counts: &[u64],
-) -> std::fmt::Result {
-    let mut sum = 0;
-    for (bound, count) in bounds.chain(["+Inf".to_owned()]).zip(counts) {
-        sum += count;
-        writeln!(page, "{name}_bucket{{le=\"{bound}\",{labels}}} {sum}.0")?;
-    }
-    writeln!(page, "{name}_count{{{labels}}} {sum}.0")
-}
-
-fn head(page: &mut String, space: &str, name: &str, help: &str, kind: &str) -> std::fmt::Result {
+/// Writes what stands before the series of a name.
+pub(super) fn head(page: &mut String, space: &str, name: &str, help: &str, kind: &str) -> std::fmt::Result {
     writeln!(page, "# HELP {space}_{name} {help}\n# TYPE {space}_{name} {kind}")
 }
 
-fn escape(value: &str) -> String {
+/// Writes a label's value.
+pub(super) fn escape(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 

@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod api;
+pub mod batch_metrics;
 pub mod body;
 pub mod compression;
 pub mod connection;

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use super::batch_metrics::Batched;
 use super::body::Body;
-use super::front::Service;
+use super::front::{Service, Unit};
 use super::{metrics, reply, user_metrics};
 use crate::serve::manifest::ServiceManifest;
 
@@ -49,12 +50,13 @@ pub async fn metrics(service: &Arc<Service>) -> Response<Body> {
     let (waiting, running) = service.pool.load();
     let restarts = service.roster.restarts();
     let workers = metrics::Workers { ready, total, restarts, waiting, running };
-    let names = service.apis.iter().map(AsRef::as_ref);
-    let batches: Vec<_> = names
-        .zip(&service.pool.batches)
-        .filter_map(|(name, batches)| Some((name, batches.as_ref()?)))
-        .collect();
-    let mut page = own.render(workers, &batches);
+    let own_apis = service.apis.iter().zip(&service.pool.batches);
+    let batched_apis = own_apis.filter_map(|(method, batches)| {
+        Some(Batched { space: "bentoml_service", unit: &service.name, method, batches: batches.as_ref()? })
+    });
+    let batched: Vec<Batched<'_>> =
+        batched_apis.chain(service.units.iter().flat_map(Unit::batched)).collect();
+    let mut page = own.render(workers, &batched);
     if service.has_user_metrics {
         page.push_str(&measure(service).await);
     }

@@ -17,6 +17,9 @@ use crate::serve::batch::policy::{Decision, Limits, Waiting, decide};
 /// How often is looked whether calls have ended.
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 
+/// Most waiting calls that are looked at for one batch: a queue of strangers must not be walked to its end each time.
+const SIGHT: usize = 4096;
+
 /// All workers that take calls, and the calls that wait for them.
 #[derive(Debug)]
 pub struct Pool {
@@ -240,7 +243,7 @@ impl Pool {
         let now = Instant::now();
         let first = state.queues.calls(endpoint).next().map(|(_, pending)| &pending.call.kinship)?;
         let mut rows = 0;
-        let kin = state.queues.calls(endpoint).filter(|(_, pending)| {
+        let kin = state.queues.calls(endpoint).take(SIGHT).filter(|(_, pending)| {
             std::ptr::eq(&raw const pending.call.kinship, first) || pending.call.kinship.is_kin(first)
         });
         let (numbers, waiting): (Vec<u64>, Vec<Waiting>) = kin

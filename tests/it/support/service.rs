@@ -1,6 +1,8 @@
 //! A program that runs until it is told to stop: its lines can be waited for, and it ends with its handle.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -94,10 +96,38 @@ impl Drop for Service {
     fn drop(&mut self) {
         // Only what still runs: a number that was waited for may belong to somebody else by now.
         if self.status.is_none() && matches!(self.ended.try_recv(), Err(mpsc::TryRecvError::Empty)) {
+            // Nobody but the program itself would end those that it has started.
+            let started = descendants(self.pid);
             let _ = kill_process(self.pid, Signal::KILL);
             let _ = self.ended.recv_timeout(DEADLINE);
+            for process in started {
+                let _ = kill_process(process, Signal::KILL);
+            }
         }
     }
+}
+
+/// The processes that a process has started, and those that they have.
+fn descendants(of: Pid) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").expect("there is a /proc").flatten();
+    let parents: Vec<(Pid, Pid)> = processes.filter_map(|entry| parent(&entry.path())).collect();
+    let mut found = vec![of];
+    let mut next = 0;
+    while let Some(process) = found.get(next).copied() {
+        found.extend(parents.iter().filter(|(_, parent)| *parent == process).map(|(child, _)| *child));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// A process and its parent, from its directory in `/proc`; `None` for one that has ended meanwhile.
+fn parent(directory: &Path) -> Option<(Pid, Pid)> {
+    let number = |text: &str| Pid::from_raw(text.parse().ok()?);
+    let process = number(directory.file_name()?.to_str()?)?;
+    let stat = fs::read_to_string(directory.join("stat")).ok()?;
+    // The program's name stands in parentheses, and may have anything in it.
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some((process, number(rest.split_whitespace().nth(1)?)?))
 }
 
 fn forward(source: impl Read + Send + 'static, lines: Sender<String>) {
