@@ -241,7 +241,8 @@ def load(
     """Send as many requests as a server takes."""
     url = f"http://127.0.0.1:{port}{path}"
     text = output_of(
-        ["wrk", "-t1", f"-c{connections}", f"-d{duration}", "--latency", "-s", body, url], environment
+        ["wrk", "-t1", f"-c{connections}", f"-d{duration}", "--latency", "--timeout", "30s", "-s", body, url],
+        environment,
     )
     if "Non-2xx" in text or "Socket errors" in text:
         raise SystemExit(f"{url} failed under load:\n{text}")
@@ -255,7 +256,7 @@ def measure_kind(
     """Measure all servers of one kind in turn; of each number of connections the median of the rounds."""
     script = place / f"{kind}.lua"
     script.write_text(
-        f"wrk.method = 'POST'\nwrk.body = [[{body}]]\nwrk.headers['content-type'] = 'application/json'\n"
+        f"wrk.method = 'POST'\nwrk.body = [==[{body}]==]\nwrk.headers['content-type'] = 'application/json'\n"
     )
     found: dict[str, dict[int, list[Load]]] = {}
     for _ in range(ROUNDS):
@@ -345,7 +346,7 @@ def measure() -> str:
     place = ROOT / "target/bench/serving"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    environment = clean_environment(HOME=place, BENTOML_DO_NOT_TRACK="True", BENTOML_HOME=place / "bentoml")
+    environment = clean_environment(HOME=place, BENTOML_DO_NOT_TRACK="True", BENTOML_HOME=place / "store")
     (place / "service.py").write_text(SERVICE)
     (place / "mosec_server.py").write_text(MOSEC)
     (place / "litserve_server.py").write_text(LITSERVE)
@@ -358,9 +359,9 @@ def measure() -> str:
     rows += rows_of("iris, batches", batched, {("mosec", 32): 10, ("mosec", 128): 1.3})
     rows += measure_starts(place, environment)
     note = (
-        "One worker each, the same work and the same client (`wrk -t1`), access logs and traces off, in "
-        f"turn; medians of {ROUNDS} rounds of {SLICE}, of {STARTS} starts. Of rates the ratio is how many times "
-        "as many requests ekiben answers; client and server share the cores. Batches: at most 64 rows; mosec "
+        "One worker each, the same work and the same client (`wrk`), access logs and traces off, in turn; "
+        f"medians of {ROUNDS} rounds of {SLICE}, of {STARTS} starts. Of rates the ratio is how many times as "
+        "many requests ekiben answers. Client and server share the cores. Batches: at most 64 rows; mosec "
         "and litserve wait 10 ms for more."
     )
     return f"{page('Serving', rows)}\n\n{note}"

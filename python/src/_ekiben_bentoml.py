@@ -3,9 +3,10 @@
 ``ekiben_bentoml.pth`` runs ``install`` at the start of every interpreter, so this module costs as little as it can:
 it imports nothing until somebody asks for ``bentoml``.
 
-Two finders do the work. ``BentomlFallback`` stands at the END of ``sys.meta_path``: it is asked only when nobody
-else has a ``bentoml``, so the upstream package is never shadowed. Once it has answered, ``BentomlSubmodules`` goes
-to the front: ``bentoml`` then IS the module ``ekiben``, and the ordinary path finder would otherwise import a file
+Three finders do the work. ``BentomlFallback`` stands at the END of ``sys.meta_path``: it is asked only when nobody
+else has a ``bentoml``, so the upstream package is never shadowed. ``BentomlOverFolders`` stands at the front for the
+one case in which others have none and would answer all the same: a folder of that name, such as a store in the working
+directory, which Python takes for a namespace package. Once one has answered, ``BentomlSubmodules`` goes to the front: ``bentoml`` then IS the module ``ekiben``, and the ordinary path finder would otherwise import a file
 such as ``ekiben/exceptions.py`` a second time under the name ``bentoml.exceptions``.
 """
 
@@ -75,7 +76,23 @@ class BentomlFallback:
         return None
 
 
+class BentomlOverFolders:
+    """Answers for ``bentoml`` itself where a mere folder would; a package comes before folders in upstream too."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        """Alias ``bentoml`` to the SDK if all that the path has of that name are folders without modules."""
+        if name != ALIAS:
+            return None
+        from importlib.machinery import PathFinder
+
+        found = PathFinder.find_spec(name)
+        is_folder = found is not None and found.loader is None
+        return BentomlFallback.find_spec(name, path, target) if is_folder else None
+
+
 def install():
-    """Put the fallback at the end of ``sys.meta_path``, once."""
+    """Put the fallback at the end of ``sys.meta_path`` and the finder over folders at its front, once."""
     if BentomlFallback not in sys.meta_path:
         sys.meta_path.append(BentomlFallback)
+        sys.meta_path.insert(0, BentomlOverFolders)

@@ -54,6 +54,20 @@ def test_decorators_survive_the_import_of_their_packages() -> None:
     assert output(code) == "True True"
 
 
+def test_a_folder_of_the_name_is_no_package(tmp_path: Path) -> None:
+    (tmp_path / "bentoml" / "models").mkdir(parents=True)
+    code = "import bentoml, bentoml.models; print(bentoml.__name__, bentoml.models.__name__)"
+    assert output(code, tmp_path) == "ekiben ekiben.models"
+
+
+def test_upstream_wins_behind_a_folder_of_the_name(tmp_path: Path) -> None:
+    (tmp_path / "store" / "bentoml").mkdir(parents=True)
+    upstream = tmp_path / "site" / "bentoml"
+    upstream.mkdir(parents=True)
+    (upstream / "__init__.py").write_text("real = True\n")
+    assert output("import bentoml; print(bentoml.real)", tmp_path / "store", tmp_path / "site") == "True"
+
+
 def test_upstream_wins_where_it_is_installed(tmp_path: Path) -> None:
     upstream = tmp_path / "site" / "bentoml"
     upstream.mkdir(parents=True)
