@@ -5,9 +5,10 @@ it imports nothing until somebody asks for ``bentoml``.
 
 Three finders do the work. ``BentomlFallback`` stands at the END of ``sys.meta_path``: it is asked only when nobody
 else has a ``bentoml``, so the upstream package is never shadowed. ``BentomlOverFolders`` stands at the front for the
-one case in which others have none and would answer all the same: a folder of that name, such as a store in the working
-directory, which Python takes for a namespace package. Once one has answered, ``BentomlSubmodules`` goes to the front: ``bentoml`` then IS the module ``ekiben``, and the ordinary path finder would otherwise import a file
-such as ``ekiben/exceptions.py`` a second time under the name ``bentoml.exceptions``.
+one case in which others have none and would answer all the same: a folder of that name, such as a store in the
+working directory, which Python takes for a namespace package. Once one has answered, ``BentomlSubmodules`` goes to
+the front: ``bentoml`` then IS the module ``ekiben``, and the ordinary path finder would otherwise import a file such
+as ``ekiben/exceptions.py`` a second time under the name ``bentoml.exceptions``.
 """
 
 import sys
