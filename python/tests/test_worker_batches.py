@@ -60,7 +60,7 @@ def test_an_error_stays_with_its_call() -> None:
             raise InvalidArgument("thirteen")
         return rows
 
-    calls = [*shares([1], [13], [2]), Share(error=ValueError("never read"), is_done=True)]
+    calls = [*shares([1], [13], [2]), Share(error=ValueError("never read"))]
     batches.compute(fails, calls, (0, 0), 100)
     assert [share.value for share in calls] == [[1], None, [2], None]
     assert isinstance(calls[1].error, InvalidArgument)

@@ -3,9 +3,11 @@
 import asyncio
 import os
 import time
+from typing import Annotated
 
 import bentoml
 import numpy as np
+from bentoml.validators import ContentType
 
 
 @bentoml.service(workers=2)
@@ -114,6 +116,26 @@ class Merging:
     @bentoml.api(batchable=True)
     def loses_rows(self, data: np.ndarray) -> np.ndarray:
         return data[1:]
+
+    @bentoml.api(batchable=True, max_batch_size=8)
+    def in_place(self, data: np.ndarray) -> np.ndarray:
+        time.sleep(0.05)
+        data *= 2
+        if (data < 0).any():
+            raise bentoml.exceptions.InvalidArgument("negative")
+        return data
+
+    @bentoml.api(batchable=True)
+    def halves(self, data: np.ndarray) -> np.ndarray:
+        return data.astype(np.float16)
+
+    @bentoml.api(batchable=True)
+    def declared(self, data: np.ndarray) -> Annotated[np.ndarray, ContentType("application/x-rows")]:
+        return data
+
+    @bentoml.api(batchable=True)
+    def undeclared(self, data: np.ndarray) -> list[int]:
+        return data
 
     @bentoml.api(batchable=True, batch_dim=(1, 0), max_batch_size=100)
     def columns(self, data: np.ndarray) -> np.ndarray:

@@ -154,6 +154,39 @@ fn a_model_slower_than_its_bound_still_answers_everybody() {
     assert_eq!(statuses, BTreeSet::from([200]));
 }
 
+/// A function may write into its rows; the calls of a batch that fails get theirs as they were.
+#[test]
+fn rows_may_be_written_into() {
+    let server = start("Merging");
+    server.post("/in_place", r#"{"data": [[1, 2]]}"#).expect(200, JSON, "[[2, 4]]");
+    let calls: Vec<_> = [1, 2, -1, 3, 4]
+        .map(|n| (n, server.post_later("/in_place", &format!("{{\"data\": [[{n}, 0]]}}"))))
+        .into_iter()
+        .map(|(n, call)| (n, call.join().expect("the client lives")))
+        .collect();
+    for (n, answer) in calls {
+        if n < 0 {
+            answer.expect(400, JSON, r#"[{"error":"negative"}]"#);
+        } else {
+            answer.expect(200, JSON, &format!("[[{}, 0]]", 2 * n));
+        }
+    }
+}
+
+/// The front writes an array as JSON only where the output would be just that.
+#[test]
+fn outputs_that_the_front_does_not_write_are_the_worker_s() {
+    let server = start("Merging");
+    let (read, unread) = (r#"{"data": [[1, 2]]}"#, r#"{"data": [[1, 2]], "other": 1}"#);
+    server.post("/halves", read).expect(200, JSON, "[[1.0, 2.0]]");
+    server.post("/declared", read).expect(200, "application/x-rows", "[[1, 2]]");
+    server.post("/undeclared", read).expect(500, JSON, HIDDEN);
+    for api in ["/halves", "/declared", "/undeclared"] {
+        let (one, other) = (server.post(api, read), server.post(api, unread));
+        assert_eq!((one.status, one.text()), (other.status, other.text()), "{api}");
+    }
+}
+
 /// What the front reads by itself and what it leaves to the worker give the same answers.
 #[test]
 fn every_form_of_an_array_is_answered_alike() {

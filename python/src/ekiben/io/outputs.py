@@ -22,6 +22,9 @@ STREAM_MEDIA_TYPE = "text/event-stream"
 _encode_json = json.JSONEncoder(allow_nan=False).encode
 # Values whose rendered form is never text, so that they go straight to JSON.
 NEVER_TEXT = (dict, list, tuple, int, float, bool, type(None))
+# The types of elements that the front writes as JSON (`serve/batch/array.rs`).
+JSON_ARRAYS = frozenset({"<f8", "<f4", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1", "|b1"})
+
 # Values that are no files, told without a closer look.
 PLAIN = (str, bytes, *NEVER_TEXT)
 
@@ -132,6 +135,11 @@ class ValueOutput(Output):
         if self._is_list_of_files:
             return Rendered(500, [], NO_MULTIPART)
         return Rendered(200, [("content-type", self.content_type)], self.encode(value))
+
+    def is_array_as_json(self, array: Any) -> bool:
+        """Tell whether the answer is the plain JSON of the array, and of a type that the front writes, too."""
+        is_ours = self._array_class is not None and isinstance(array, self._array_class)
+        return is_ours and self.media_type == "application/json" and array.dtype.str in JSON_ARRAYS
 
     def encode(self, value: Any) -> bytes:
         """Return the body; the value must fit the annotation."""

@@ -8,7 +8,7 @@ one by one, so that an error stays with the call that caused it.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..runners.batches import call_key, call_size, concatenate, merge_calls, split, split_result
@@ -24,15 +24,6 @@ class Share:
     arguments: Arguments | None = None
     error: BaseException | None = None
     value: Any = None
-    is_done: bool = field(default=False)
-
-    def fail(self, error: BaseException) -> None:
-        """Take the error for the answer."""
-        self.error, self.is_done = error, True
-
-    def succeed(self, value: Any) -> None:
-        """Take the value for the answer."""
-        self.value, self.is_done = value, True
 
     def taken(self) -> Any:
         """Return the value, or raise the error."""
@@ -52,7 +43,7 @@ def compute(function: Callable[..., Any], shares: Sequence[Share], dims: tuple[i
             results = split_result(compute_in_parts(function, args, kwargs, dims, max_size), sizes, dims[1])
         except Exception as error:
             if len(group) == 1:
-                group[0].fail(error)
+                group[0].error = error
                 continue
             for share in group:
                 compute(function, [share], dims, max_size)
@@ -73,7 +64,7 @@ async def compute_async(
             results = split_result(await compute_in_parts_async(function, args, kwargs, dims, max_size), sizes, dims[1])
         except Exception as error:
             if len(group) == 1:
-                group[0].fail(error)
+                group[0].error = error
                 continue
             for share in group:
                 await compute_async(function, [share], dims, max_size)
@@ -92,7 +83,7 @@ def groups(shares: Sequence[Share], dim: int, max_size: int) -> list[list[Share]
             args, kwargs = share.arguments
             key, size = call_key(args, kwargs, dim), call_size(args, kwargs, dim)
         except Exception as error:
-            share.fail(error)
+            share.error = error
             continue
         group, rows = open_groups.get(key, ([], 0))
         if key is None or not group or rows + size > max_size:
@@ -114,7 +105,7 @@ def merge(group: list[Share], dim: int) -> tuple[tuple[Any, ...], dict[str, Any]
         return merge_calls(calls, dim)
     except Exception as error:
         for share in group:
-            share.fail(error)
+            share.error = error
         return None
 
 
@@ -166,4 +157,4 @@ def joined(results: list[Any], dim: int) -> Any:
 def give(group: list[Share], results: list[Any]) -> None:
     """Answer every call with its part of the result."""
     for share, value in zip(group, results):
-        share.succeed(value)
+        share.value = value

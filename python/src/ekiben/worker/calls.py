@@ -17,6 +17,7 @@ from ..context import Context, Request, Response
 from ..exceptions import BadInput, BentoMLException
 from ..io.images import has_broken_image
 from ..io.inputs import InvalidInput
+from ..io.outputs import ValueOutput
 from . import batches, mounts
 from .answers import (
     Answer,
@@ -90,6 +91,11 @@ class Batch:
         self.response = Response()
         self.cancelled = False
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def has_clients(self) -> bool:
+        """Whether any of the calls is an HTTP request."""
+        return any("content_type" in header for header in self.headers)
 
     def parts(self) -> list[Any]:
         """Return the body of each call."""
@@ -234,10 +240,13 @@ class Calls:
     def _run_batch(self, batch: Batch) -> None:
         """Serve a batch on a thread."""
         try:
-            function, shares = self._prepare(batch)
-            dims, most = batch.method.batch_dim, batch.method.max_batch_size
-            if batch.array is None or not self._answer_array(batch, function, shares, dims, most):
-                batches.compute(function, shares, dims, most)
+            Context.enter(batch.request, batch.response)
+            function, dims = partial(batch.method.func, self._instance), batch.method.batch_dim
+            if batch.array is not None:
+                self._answer_array(batch, function, dims)
+            else:
+                shares = self._shares(batch)
+                batches.compute(function, shares, dims, batch.method.max_batch_size)
                 self._answer_each(batch, shares)
         except BaseException as error:
             self._batch_failed(batch, error)
@@ -249,12 +258,14 @@ class Calls:
         """Serve a batch on the loop."""
         try:
             Context.enter(batch.request, batch.response)
-            if self._reading_blocks(batch.method):
-                function, shares = await asyncio.to_thread(self._prepare, batch)
+            if batch.array is not None:
+                shares = self._row_shares(batch)
+            elif self._reading_blocks(batch.method):
+                shares = await asyncio.to_thread(self._shares, batch)
             else:
-                function, shares = self._prepare(batch)
-            dims, most = batch.method.batch_dim, batch.method.max_batch_size
-            await batches.compute_async(function, shares, dims, most)
+                shares = self._shares(batch)
+            function, dims = partial(batch.method.func, self._instance), batch.method.batch_dim
+            await batches.compute_async(function, shares, dims, batch.method.max_batch_size)
             self._answer_each(batch, shares)
         except BaseException as error:
             self._batch_failed(batch, error)
@@ -262,34 +273,24 @@ class Calls:
             batch.request.close()
             self._forget(batch)
 
-    def _prepare(self, batch: Batch) -> tuple[Callable[..., Any], list[Share]]:
-        """Return the API as a function, and the calls with their arguments."""
-        Context.enter(batch.request, batch.response)
-        function = partial(batch.method.func, self._instance)
-        if batch.array is not None:
-            array = decode_array(batch.array, batch.body)
-            return function, [Share(rows) for rows in self._rows(batch, array)]
-        parts = batch.parts()
-        return function, [self._share(batch, header, part) for header, part in zip(batch.headers, parts)]
+    def _shares(self, batch: Batch) -> list[Share]:
+        """Return the calls of a batch with their arguments, or with what is wrong with them."""
+        return [self._share(batch, header, part) for header, part in zip(batch.headers, batch.parts())]
 
     def _share(self, batch: Batch, header: dict[str, Any], part: memoryview) -> Share:
         try:
             if "content_type" not in header:
                 encoding = header["encoding"]
                 return Share(unpacked(encoding, decode_value(encoding, part)))
-            declared = header["content_type"]
-            content_type = declared.partition(";")[0].strip().lower()
-            if content_type == PICKLE:
-                raise BentoMLException(f"{PICKLE} is not allowed in main server", error_code=415)  # type: ignore[arg-type]
-            return Share(batch.method.input_spec.decode(bytes(part), content_type, declared))
+            return Share(self._decoded(batch.method, bytes(part), header["content_type"]))
         except Exception as error:
-            return Share(error=error, is_done=True)
+            return Share(error=error)
 
-    def _rows(self, batch: Batch, array: Any) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-        """Return every call's own rows of an array as its arguments."""
-        start, found = 0, []
+    def _row_shares(self, batch: Batch) -> list[Share]:
+        """Return the calls of a batch that is one array, each with its own rows."""
+        array, start, found = decode_array(batch.array, batch.body), 0, []  # type: ignore[arg-type] (there is one)
         for header in batch.headers:
-            found.append(self._array_arguments(batch.method, array[start : start + header["rows"]]))
+            found.append(Share(self._array_arguments(batch.method, array[start : start + header["rows"]])))
             start += header["rows"]
         return found
 
@@ -297,27 +298,34 @@ class Calls:
         name = getattr(method.input_spec, "only_parameter", None)
         return ((array,), {}) if name is None else ((), {name: array})
 
-    def _answer_array(
-        self, batch: Batch, function: Callable[..., Any], shares: list[Share], dims: tuple[int, int], most: int
-    ) -> bool:
-        """Compute an array as it came; False when the calls must be computed one by one after all."""
-        array = decode_array(batch.array, batch.body)  # type: ignore[arg-type] (there is one)
-        args, kwargs = self._array_arguments(batch.method, array)
-        sizes = [header["rows"] for header in batch.headers]
+    def _answer_array(self, batch: Batch, function: Callable[..., Any], dims: tuple[int, int]) -> None:
+        """Compute an array as it came and answer with one; call by call where the function fails with it."""
+        method, calls = batch.method, len(batch.headers)
+        # What a function that fails has written into its rows must not be there when the calls are computed again.
+        body = batch.body if calls == 1 else bytes(batch.body)
+        array = decode_array(batch.array, body)  # type: ignore[arg-type] (there is one)
+        args, kwargs = self._array_arguments(method, array)
         try:
-            value = batches.compute_in_parts(function, args, kwargs, dims, most)
-            if dims[1] == 0 and is_plain_array(value) and value.shape[0] == len(array):
-                self._channel.send_parts(
-                    {"type": "results", "id": batch.id, "array": array_encoding(value)}, [array_bytes(value)]
-                )
-                return True
-            batches.give(shares, batches.split_result(value, sizes, dims[1]))
+            value = batches.compute_in_parts(function, args, kwargs, dims, method.max_batch_size)
+            if dims[1] == 0 and value_is_rows(value, len(array)) and self._front_writes(batch, value):
+                head = {"type": "results", "id": batch.id, "array": array_encoding(value)}
+                self._channel.send_parts(head, [array_bytes(value)])
+                return
+            results = batches.split_result(value, [header["rows"] for header in batch.headers], dims[1])
+            shares = [Share(value=result) for result in results]
         except Exception as error:
-            if len(shares) > 1:
-                return False
-            shares[0].fail(error)
+            if calls == 1:
+                shares = [Share(error=error)]
+            else:
+                shares = self._row_shares(batch)
+                for share in shares:
+                    batches.compute(function, [share], dims, method.max_batch_size)
         self._answer_each(batch, shares)
-        return True
+
+    def _front_writes(self, batch: Batch, array: Any) -> bool:
+        """Tell whether the front writes the answers to clients, if there are any, as the API's output would."""
+        output = batch.method.output_spec
+        return not batch.has_clients or (isinstance(output, ValueOutput) and output.is_array_as_json(array))
 
     def _answer_each(self, batch: Batch, shares: list[Share]) -> None:
         answers = []
@@ -376,16 +384,21 @@ class Calls:
             if method.ctx_param is not None:
                 kwargs = {**kwargs, method.ctx_param: self._service.context}
             return args, kwargs
-        declared = request.content_type
-        content_type = declared.partition(";")[0].strip().lower()
-        if content_type == PICKLE:
-            raise BentoMLException(f"{PICKLE} is not allowed in main server", error_code=415)  # type: ignore[arg-type]
-        args, kwargs = method.input_spec.decode(request.raw_body, content_type, declared)
+        args, kwargs = self._decoded(method, request.raw_body, request.content_type)
         if method.input_spec.takes_files:
             call.files = [*args, *kwargs.values()]
         if method.ctx_param is not None:
             kwargs[method.ctx_param] = self._service.context
         return args, kwargs
+
+    def _decoded(
+        self, method: APIMethod, body: bytes | bytearray, declared: str
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments that the body of a client's request gives."""
+        content_type = declared.partition(";")[0].strip().lower()
+        if content_type == PICKLE:
+            raise BentoMLException(f"{PICKLE} is not allowed in main server", error_code=415)  # type: ignore[arg-type]
+        return method.input_spec.decode(body, content_type, declared)
 
     def _invoke(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the method of the instance; one whose calls are merged as with a batch of one."""
@@ -490,6 +503,11 @@ class Calls:
 def unpacked(encoding: dict[str, Any], value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return arguments that came from another worker: an array is the only one, anything else is all of them."""
     return ((value,), {}) if encoding["kind"] == "array" else value
+
+
+def value_is_rows(value: Any, rows: int) -> bool:
+    """Tell whether a value is an array of numbers with so many rows."""
+    return is_plain_array(value) and value.shape[0] == rows
 
 
 def is_plain(response: Any) -> bool:
