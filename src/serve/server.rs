@@ -28,7 +28,7 @@ use super::target::Target;
 use super::tracing::{Origin, Tracer};
 use super::worker::message::Level;
 use super::worker::placement::{Machine, Placement, PlacementError};
-use super::worker::pool::Pool;
+use super::worker::pool::{Capacity, Pool};
 use super::worker::process::WorkerCommand;
 use super::worker::roster::Roster;
 use super::worker::supervisor::{News, Role, Staffing};
@@ -295,7 +295,9 @@ impl Server {
         }
         let placement = self.place(&manifest.name, &merged, workers)?;
         let units = self.staff_units(manifest)?;
-        let pool = Pool::new(limits(&manifest.endpoints), self.slots(manifest, config.threads));
+        let slots = self.slots(manifest, config.threads);
+        let capacity = Capacity { slots, is_serial: manifest.slots == 1 };
+        let pool = Pool::new(limits(&manifest.endpoints), capacity);
         let surroundings = Surroundings {
             pool: Arc::clone(&pool),
             roster: Arc::clone(&self.entry.roster),
@@ -337,7 +339,8 @@ impl Server {
             let roster = Arc::new(Roster::default());
             let mut crew = Crew::new(Role::Unit(unit.kind), command, &self.shared, Arc::clone(&roster));
             crew.place(placement);
-            let pool = Pool::new(limits(&unit.endpoints), unit.slots);
+            let capacity = Capacity { slots: unit.slots, is_serial: unit.slots == 1 };
+            let pool = Pool::new(limits(&unit.endpoints), capacity);
             let name: Arc<str> = unit.name.as_str().into();
             let methods: Vec<Arc<str>> =
                 unit.endpoints.iter().map(|endpoint| endpoint.name.as_str().into()).collect();

@@ -43,6 +43,7 @@ mod pydeps_registry;
 mod pydeps_support;
 mod registry;
 mod serve;
+mod serve_ahead;
 mod serve_clients;
 mod serve_config;
 mod serve_faults;

@@ -64,7 +64,10 @@ class Request:
     @property
     def content_type(self) -> str:
         """The ``content-type`` header; JSON where there is none."""
-        return next((value for name, value in self.raw_headers if name == "content-type"), "application/json")
+        for name, value in self.raw_headers:
+            if name == "content-type":
+                return value
+        return "application/json"
 
     @property
     def metadata(self) -> Headers:

@@ -81,6 +81,8 @@ struct Table {
 #[derive(Debug)]
 enum Owed {
     Answer(oneshot::Sender<Answered>, Slot),
+    /// A call that was sent while the worker had another.
+    Ahead(Box<Pending>, Slot),
     Answers(Vec<Share>, Slot),
     Chunks(ChunkSender, Slot),
     Probed(oneshot::Sender<Probed>),
@@ -93,6 +95,13 @@ struct Share {
     answer: oneshot::Sender<Answered>,
     rows: u64,
     is_client: bool,
+}
+
+impl Share {
+    /// The one share of a call that is no batch.
+    fn alone(answer: oneshot::Sender<Answered>) -> Self {
+        Self { answer, rows: 1, is_client: true }
+    }
 }
 
 impl Link {
@@ -139,8 +148,16 @@ impl Link {
     /// link gives the calls back.
     pub fn call(&self, id: u64, mut calls: Vec<Pending>, slot: Slot) -> Result<(), Vec<Pending>> {
         let mut table = self.lock();
-        let Some(outgoing) = &table.outgoing else { return Err(calls) };
+        if table.outgoing.is_none() {
+            return Err(calls);
+        }
         calls.retain(|pending| !pending.answer.is_closed());
+        if slot.is_ahead {
+            if let Some(pending) = calls.pop() {
+                self.call_ahead(id, pending, slot, table);
+            }
+            return Ok(());
+        }
         let is_batch = calls.len() > 1 || calls.first().is_some_and(|first| first.call.is_client_array());
         let (calls, answers): (Vec<Call>, Vec<_>) =
             calls.into_iter().map(|Pending { call, answer, .. }| (call, answer)).unzip();
@@ -153,22 +170,43 @@ impl Link {
             drop(table);
             return Ok(());
         }
-        let sent = if is_batch { encode_batch(id, calls) } else { encode_call(id, calls) };
-        let lost = |_| CallError::WorkerLost { worker: self.worker };
-        let sent = sent.map_err(CallError::Unsendable).and_then(|frame| outgoing.send(frame).map_err(lost));
-        let Err(error) = sent else {
-            let owed = match <[Share; 1]>::try_from(shares) {
-                Ok([Share { answer, .. }]) if !is_batch => Owed::Answer(answer, slot),
-                Ok([share]) => Owed::Answers(vec![share], slot),
-                Err(shares) => Owed::Answers(shares, slot),
-            };
-            table.owed.insert(id, owed);
+        let sent = if is_batch { encode_batch(id, calls) } else { encode_one(id, calls) };
+        if let Err(error) = sent.map_err(CallError::Unsendable).and_then(|frame| self.write(&table, frame)) {
+            drop(table);
+            drop(slot);
+            self.fail(shares, error);
             return Ok(());
+        }
+        let owed = match <[Share; 1]>::try_from(shares) {
+            Ok([Share { answer, .. }]) if !is_batch => Owed::Answer(answer, slot),
+            Ok([share]) => Owed::Answers(vec![share], slot),
+            Err(shares) => Owed::Answers(shares, slot),
         };
-        drop(table);
-        drop(slot);
-        self.fail(shares, error);
+        table.owed.insert(id, owed);
         Ok(())
+    }
+
+    /// Sends a call to a worker that has not answered its last: it is kept, in case the worker dies before.
+    fn call_ahead(&self, id: u64, pending: Pending, slot: Slot, mut table: MutexGuard<'_, Table>) {
+        let sent = encode_call(id, &pending.call, pending.call.body.clone());
+        match sent.map_err(CallError::Unsendable).and_then(|frame| self.write(&table, frame)) {
+            Ok(()) => {
+                table.owed.insert(id, Owed::Ahead(Box::new(pending), slot));
+            }
+            Err(error) => {
+                drop(table);
+                drop(slot);
+                let _ = pending.answer.send(Answered { worker: self.worker, outcome: Err(error) });
+            }
+        }
+    }
+
+    fn write(&self, table: &Table, frame: Encoded) -> Result<(), CallError> {
+        let lost = CallError::WorkerLost { worker: self.worker };
+        match &table.outgoing {
+            Some(outgoing) => outgoing.send(frame).map_err(|_| lost),
+            None => Err(lost),
+        }
     }
 
     /// Sends a message, if the worker is still there.
@@ -218,12 +256,24 @@ impl Link {
         for task in asked.into_values() {
             task.abort();
         }
+        let mut is_computing = false;
         for owed in owed.into_values() {
             let (shares, slot) = match owed {
-                Owed::Answer(answer, slot) => (vec![Share { answer, rows: 1, is_client: true }], slot),
+                // Calls are begun in the order in which they were sent.
+                Owed::Ahead(pending, slot) if is_computing => {
+                    slot.take_back(*pending);
+                    continue;
+                }
+                Owed::Ahead(pending, slot) => (vec![Share::alone(pending.answer)], slot),
+                Owed::Answer(answer, slot) => (vec![Share::alone(answer)], slot),
                 Owed::Answers(shares, slot) => (shares, slot),
-                Owed::Chunks(..) | Owed::Probed(_) | Owed::Measured(_) => continue,
+                Owed::Chunks(..) => {
+                    is_computing = true;
+                    continue;
+                }
+                Owed::Probed(_) | Owed::Measured(_) => continue,
             };
+            is_computing = true;
             drop(slot);
             self.fail(shares, CallError::WorkerLost { worker: self.worker });
         }
@@ -314,7 +364,11 @@ impl Link {
     }
 
     fn reply(&self, id: u64, answer: Answer) -> Option<Event> {
-        let Some(Owed::Answer(waiting, slot)) = self.take(id) else { return Some(unasked("reply", id)) };
+        let (waiting, slot) = match self.take(id) {
+            Some(Owed::Answer(waiting, slot)) => (waiting, slot),
+            Some(Owed::Ahead(pending, slot)) => (pending.answer, slot),
+            _ => return Some(unasked("reply", id)),
+        };
         slot.learn();
         // The answer goes first: the client has waited longer than the next call.
         let _ = waiting.send(Answered { worker: self.worker, outcome: outcome(answer) });
@@ -356,8 +410,10 @@ impl Link {
 
     fn begin_stream(&self, id: u64, head: Result<ResponseHead, HeadError>) -> Option<Event> {
         let mut table = self.lock();
-        let Some(Owed::Answer(waiting, slot)) = table.owed.remove(&id) else {
-            return Some(unasked("stream", id));
+        let (waiting, slot) = match table.owed.remove(&id) {
+            Some(Owed::Answer(waiting, slot)) => (waiting, slot),
+            Some(Owed::Ahead(pending, slot)) => (pending.answer, slot),
+            _ => return Some(unasked("stream", id)),
         };
         let (sender, chunks) = stream();
         table.owed.insert(id, Owed::Chunks(sender, slot));
@@ -434,24 +490,27 @@ fn divide(head: &ArrayHead, elements: &Bytes, shares: &[Share]) -> Option<Vec<Re
 }
 
 /// Writes one call; there is exactly one.
-fn encode_call(id: u64, calls: Vec<Call>) -> Result<Encoded, MessageError> {
-    let Some(Call { name, caller, body, encoding, deadline, request_id, .. }) = calls.into_iter().next()
-    else {
-        return Err(MessageError::NoCall);
-    };
+fn encode_one(id: u64, calls: Vec<Call>) -> Result<Encoded, MessageError> {
+    let Some(mut call) = calls.into_iter().next() else { return Err(MessageError::NoCall) };
+    let body = std::mem::take(&mut call.body);
+    encode_call(id, &call, body)
+}
+
+fn encode_call(id: u64, call: &Call, body: Payload) -> Result<Encoded, MessageError> {
+    let Call { name, caller, encoding, deadline, request_id, .. } = call;
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_millis());
     let mut header = CallHeader {
         id,
-        endpoint: Cow::Borrowed(&name),
+        endpoint: Cow::Borrowed(name),
         method: Cow::Borrowed("POST"),
         path: Cow::Borrowed(""),
         query: Cow::Borrowed(""),
         headers: Vec::new(),
         timeout_ms: left.map(|left| u64::try_from(left).unwrap_or(u64::MAX)),
-        request_id: Cow::Borrowed(&request_id),
-        encoding,
+        request_id: Cow::Borrowed(request_id),
+        encoding: encoding.clone(),
     };
-    if let Caller::Client(head) = &caller {
+    if let Caller::Client(head) = caller {
         header.method = Cow::Borrowed(head.method.as_str());
         header.path = Cow::Borrowed(head.uri.path());
         header.query = Cow::Borrowed(head.uri.query().unwrap_or_default());

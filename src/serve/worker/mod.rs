@@ -5,6 +5,7 @@ pub mod call;
 pub mod frame;
 pub mod link;
 pub mod message;
+pub mod pace;
 pub mod placement;
 pub mod pool;
 pub mod process;

@@ -1,5 +1,8 @@
 //! Who gets which call: a free slot of the least busy worker takes the call that has waited longest, and with it those
 //! that it may be merged with.
+//!
+//! A worker with one slot would stand still between its answer and the next call. Where calls are short, it is sent one
+//! ahead: it begins when the first is answered, and goes back into the queue when the worker dies before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +13,7 @@ use tokio::sync::oneshot;
 use super::batches::{Batches, Reason};
 use super::call::{Answered, Call, CallError, Outcome};
 use super::link::Link;
+use super::pace::Pace;
 use super::queue::Queues;
 use crate::serve::batch::estimate::Estimate;
 use crate::serve::batch::policy::{Decision, Limits, Waiting, decide};
@@ -28,13 +32,23 @@ pub struct Pool {
     pub batches: Vec<Option<Batches>>,
 }
 
+/// How many calls each worker takes at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// How many it is given.
+    pub slots: u32,
+    /// Whether it computes one after the other, in the order in which they were sent, however many it is given.
+    pub is_serial: bool,
+}
+
 #[derive(Debug)]
 struct State {
     seats: BTreeMap<u32, Seat>,
-    slots: u32,
+    capacity: Capacity,
     queues: Queues<Pending>,
     limits: Vec<Option<Limits>>,
     estimates: Vec<Estimate>,
+    paces: Vec<Pace>,
     incarnations: u64,
 }
 
@@ -44,6 +58,10 @@ struct Seat {
     busy: u32,
     /// Endpoints of which a batch is being computed: the next one grows meanwhile.
     batching: BTreeSet<usize>,
+    /// The endpoint that it computes, and since when, if it computes one call after the other.
+    current: Option<(usize, Instant)>,
+    /// The endpoint of the call that was sent ahead.
+    ahead: Option<usize>,
     incarnation: u64,
 }
 
@@ -54,6 +72,8 @@ pub struct Pending {
     pub call: Call,
     /// Where its answer goes; closed when nobody waits for it.
     pub answer: oneshot::Sender<Answered>,
+    /// Its place in the queue, for when it comes back.
+    number: u64,
     arrived: Instant,
     placement: Arc<Mutex<Option<Placement>>>,
 }
@@ -65,7 +85,7 @@ struct Placement {
 }
 
 struct Assignment {
-    calls: Vec<(u64, Pending)>,
+    calls: Vec<Pending>,
     link: Arc<Link>,
     id: u64,
     slot: Slot,
@@ -80,15 +100,18 @@ pub struct Slot {
     pool: Arc<Pool>,
     worker: u32,
     incarnation: u64,
-    batch: Option<Load>,
+    load: Load,
+    /// Whether the worker had another call when this one was sent.
+    pub is_ahead: bool,
 }
 
-/// What a slot computes of an API whose calls may be merged.
+/// What a slot computes.
 #[derive(Clone, Copy, Debug)]
 struct Load {
     endpoint: usize,
     rows: u64,
-    begun: Instant,
+    sent: Instant,
+    is_batch: bool,
 }
 
 /// A submitted call; dropping it before its answer cancels the call.
@@ -109,16 +132,16 @@ pub struct Hold {
 }
 
 impl Pool {
-    /// Makes a pool without workers for APIs with these limits of their batches, each worker taking `slots` calls at a
-    /// time.
-    pub fn new(limits: Vec<Option<Limits>>, slots: u32) -> Arc<Self> {
+    /// Makes a pool without workers for APIs with these limits of their batches.
+    pub fn new(limits: Vec<Option<Limits>>, capacity: Capacity) -> Arc<Self> {
         let batches =
             limits.iter().map(|limits| limits.map(|limits| Batches::new(limits.max_rows))).collect();
         let state = State {
             seats: BTreeMap::new(),
-            slots,
+            capacity,
             queues: Queues::new(limits.len()),
             estimates: vec![Estimate::default(); limits.len()],
+            paces: vec![Pace::default(); limits.len()],
             limits,
             incarnations: 0,
         };
@@ -130,7 +153,8 @@ impl Pool {
         let mut state = self.lock();
         state.incarnations += 1;
         let incarnation = state.incarnations;
-        state.seats.insert(worker, Seat { link, busy: 0, batching: BTreeSet::new(), incarnation });
+        let (batching, current, ahead) = (BTreeSet::new(), None, None);
+        state.seats.insert(worker, Seat { link, busy: 0, batching, current, ahead, incarnation });
         drop(state);
         self.dispatch();
     }
@@ -145,9 +169,14 @@ impl Pool {
         let (sender, answer) = oneshot::channel();
         let placement = Arc::new(Mutex::new(None));
         let endpoint = call.endpoint;
-        let pending =
-            Pending { call, answer: sender, arrived: Instant::now(), placement: Arc::clone(&placement) };
-        let number = self.lock().queues.push(endpoint, pending);
+        let (arrived, placed) = (Instant::now(), Arc::clone(&placement));
+        let number = self.lock().queues.push(endpoint, |number| Pending {
+            call,
+            answer: sender,
+            number,
+            arrived,
+            placement: placed,
+        });
         self.dispatch();
         let pool = Arc::clone(self);
         Ticket { answer, hold: Hold { pool, endpoint, number, placement, is_over: false } }
@@ -188,20 +217,23 @@ impl Pool {
     fn take_waiting(&self) -> Option<Pending> {
         let mut state = self.lock();
         let oldest = *state.queues.by_age().first()?;
-        state.queues.pop(oldest).map(|(_, pending)| pending)
+        state.queues.pop(oldest)
     }
 
     fn dispatch(self: &Arc<Self>) {
         while let Some(Assignment { calls, link, id, slot }) = self.assign() {
-            let numbers: Vec<u64> = calls.iter().map(|(number, _)| *number).collect();
-            let calls = calls.into_iter().map(|(_, pending)| pending).collect();
             if let Err(calls) = link.call(id, calls, slot) {
-                let mut state = self.lock();
-                for (number, pending) in numbers.into_iter().zip(calls) {
-                    place(&pending.placement, None);
-                    state.queues.restore(pending.call.endpoint, number, pending);
-                }
+                self.take_back(calls);
             }
+        }
+    }
+
+    /// Puts calls that no worker has begun back into the queue.
+    fn take_back(&self, calls: Vec<Pending>) {
+        let mut state = self.lock();
+        for pending in calls {
+            place(&pending.placement, None);
+            state.queues.restore(pending.call.endpoint, pending.number, pending);
         }
     }
 
@@ -219,19 +251,26 @@ impl Pool {
                     None => continue,
                 },
             };
-            let is_batchable = state.limits[endpoint].is_some();
-            let rows = calls.iter().map(|(_, pending)| pending.call.rows).sum();
+            let is_batch = state.limits[endpoint].is_some();
+            let rows = calls.iter().map(|pending| pending.call.rows).sum();
+            let load = Load { endpoint, rows, sent: Instant::now(), is_batch };
+            let is_serial = state.capacity.is_serial;
             let seat = state.seats.get_mut(&worker)?;
             seat.busy += 1;
-            let batch = is_batchable.then(|| Load { endpoint, rows, begun: Instant::now() });
-            if is_batchable {
+            let is_ahead = is_serial && seat.busy > 1;
+            if is_ahead {
+                seat.ahead = Some(endpoint);
+            } else {
+                seat.current = Some((endpoint, load.sent));
+            }
+            if is_batch {
                 seat.batching.insert(endpoint);
             }
             let link = Arc::clone(&seat.link);
-            let slot = Slot { pool: Arc::clone(self), worker, incarnation: seat.incarnation, batch };
+            let slot = Slot { pool: Arc::clone(self), worker, incarnation: seat.incarnation, load, is_ahead };
             let id = link.next_id();
             // One call of several is not stopped: the others go on.
-            if let [(_, alone)] = calls.as_slice() {
+            if let [alone] = calls.as_slice() {
                 place(&alone.placement, Some(Placement { link: Arc::clone(&link), id }));
             }
             return Some(Assignment { calls, link, id, slot });
@@ -239,17 +278,17 @@ impl Pool {
     }
 
     /// Takes the calls of the next batch out of the queue; `None` when the first was given up instead.
-    fn gather(&self, state: &mut State, endpoint: usize, limits: Limits) -> Option<Vec<(u64, Pending)>> {
+    fn gather(&self, state: &mut State, endpoint: usize, limits: Limits) -> Option<Vec<Pending>> {
         let now = Instant::now();
-        let first = state.queues.calls(endpoint).next().map(|(_, pending)| &pending.call.kinship)?;
+        let first = state.queues.calls(endpoint).next().map(|pending| &pending.call.kinship)?;
         let mut rows = 0;
-        let kin = state.queues.calls(endpoint).take(SIGHT).filter(|(_, pending)| {
+        let kin = state.queues.calls(endpoint).take(SIGHT).filter(|pending| {
             std::ptr::eq(&raw const pending.call.kinship, first) || pending.call.kinship.is_kin(first)
         });
         let (numbers, waiting): (Vec<u64>, Vec<Waiting>) = kin
-            .map(|(number, pending)| {
+            .map(|pending| {
                 let waited = now.saturating_duration_since(pending.arrived);
-                (number, Waiting { rows: pending.call.rows, waited })
+                (pending.number, Waiting { rows: pending.call.rows, waited })
             })
             // One more than fits: the policy sees that there is more.
             .take_while(|(_, call)| {
@@ -261,7 +300,7 @@ impl Pool {
         let batches = self.batches[endpoint].as_ref();
         match decide(&waiting, limits, &state.estimates[endpoint]) {
             Decision::Shed => {
-                let (_, pending) = state.queues.pop(endpoint)?;
+                let pending = state.queues.pop(endpoint)?;
                 let outcome = Err(CallError::Overloaded { api: Arc::clone(&pending.call.name) });
                 let _ = pending.answer.send(Answered { worker: 0, outcome });
                 if let Some(batches) = batches {
@@ -275,8 +314,7 @@ impl Pool {
                     let reason = if count < waiting.len() { Reason::Full } else { Reason::Idle };
                     batches.dispatched(rows, waiting[0].waited, reason);
                 }
-                let take = |number: &u64| Some((*number, state.queues.withdraw(endpoint, *number)?));
-                numbers[..count].iter().map(take).collect()
+                numbers[..count].iter().map(|number| state.queues.withdraw(endpoint, *number)).collect()
             }
         }
     }
@@ -292,20 +330,49 @@ impl State {
     fn next(&self) -> Option<(usize, u32)> {
         self.queues.by_age().into_iter().find_map(|endpoint| {
             let is_free = |seat: &Seat| {
-                seat.busy < self.slots && seat.link.is_open() && !seat.batching.contains(&endpoint)
+                seat.busy < self.capacity.slots && seat.link.is_open() && !seat.batching.contains(&endpoint)
             };
             let free = self.seats.iter().filter(|(_, seat)| is_free(seat));
-            Some((endpoint, *free.min_by_key(|(_, seat)| seat.busy)?.0))
+            let worker = free.min_by_key(|(_, seat)| seat.busy).or_else(|| {
+                self.seats.iter().find(|(_, seat)| seat.link.is_open() && self.may_send_ahead(seat, endpoint))
+            });
+            Some((endpoint, *worker?.0))
         })
+    }
+
+    /// Tells whether a busy worker may have a second call: what it computes and what comes then are both short. A batch
+    /// grows while it waits.
+    fn may_send_ahead(&self, seat: &Seat, endpoint: usize) -> bool {
+        let is_brisk = |endpoint: usize| self.paces[endpoint].is_brisk();
+        self.capacity.is_serial
+            && seat.ahead.is_none()
+            && self.limits[endpoint].is_none()
+            && is_brisk(endpoint)
+            && seat
+                .current
+                .is_some_and(|(current, since)| is_brisk(current) && !Pace::is_late(since.elapsed()))
     }
 }
 
 impl Slot {
     /// Takes note of how long the calls took that were answered just now.
     pub fn learn(&self) {
-        if let Some(Load { endpoint, rows, begun }) = self.batch {
-            self.pool.lock().estimates[endpoint].learn(rows, begun.elapsed());
+        let Load { endpoint, rows, sent, is_batch } = self.load;
+        let mut state = self.pool.lock();
+        if is_batch {
+            state.estimates[endpoint].learn(rows, sent.elapsed());
         }
+        let current = state.seats.get(&self.worker).and_then(|seat| seat.current);
+        if let Some((_, begun)) = current.filter(|_| state.capacity.is_serial) {
+            state.paces[endpoint].learn(begun.elapsed());
+        }
+    }
+
+    /// Puts a call back into the queue that the worker had not begun when it died.
+    pub fn take_back(self, pending: Pending) {
+        let pool = Arc::clone(&self.pool);
+        pool.take_back(vec![pending]);
+        // Dropping the slot gives the call to another worker.
     }
 }
 
@@ -316,8 +383,9 @@ impl Drop for Slot {
             && seat.incarnation == self.incarnation
         {
             seat.busy -= 1;
-            if let Some(Load { endpoint, .. }) = &self.batch {
-                seat.batching.remove(endpoint);
+            seat.current = seat.ahead.take().map(|endpoint| (endpoint, Instant::now()));
+            if self.load.is_batch {
+                seat.batching.remove(&self.load.endpoint);
             }
         }
         drop(state);

@@ -21,12 +21,12 @@ impl<T> Queues<T> {
         self.waiting
     }
 
-    /// Adds a call at the end of its endpoint's queue; returns its number.
-    pub fn push(&mut self, endpoint: usize, call: T) -> u64 {
+    /// Adds a call, which is given its number, at the end of its endpoint's queue; returns the number.
+    pub fn push(&mut self, endpoint: usize, call: impl FnOnce(u64) -> T) -> u64 {
         let number = self.next;
         self.next += 1;
         self.waiting += 1;
-        self.endpoints[endpoint].push_back((number, call));
+        self.endpoints[endpoint].push_back((number, call(number)));
         number
     }
 
@@ -38,14 +38,14 @@ impl<T> Queues<T> {
         heads.into_iter().map(|(_, endpoint)| endpoint).collect()
     }
 
-    /// Returns an endpoint's calls with their numbers, the longest waiting first.
-    pub fn calls(&self, endpoint: usize) -> impl Iterator<Item = (u64, &T)> {
-        self.endpoints[endpoint].iter().map(|(number, call)| (*number, call))
+    /// Returns an endpoint's calls, the longest waiting first.
+    pub fn calls(&self, endpoint: usize) -> impl Iterator<Item = &T> {
+        self.endpoints[endpoint].iter().map(|(_, call)| call)
     }
 
-    /// Takes an endpoint's first call, with its number.
-    pub fn pop(&mut self, endpoint: usize) -> Option<(u64, T)> {
-        let first = self.endpoints[endpoint].pop_front()?;
+    /// Takes an endpoint's first call.
+    pub fn pop(&mut self, endpoint: usize) -> Option<T> {
+        let (_, first) = self.endpoints[endpoint].pop_front()?;
         self.waiting -= 1;
         Some(first)
     }
@@ -73,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    fn pop_oldest<T>(queues: &mut Queues<T>) -> Option<(u64, T)> {
+    fn pop_oldest<T>(queues: &mut Queues<T>) -> Option<T> {
         let oldest = *queues.by_age().first()?;
         queues.pop(oldest)
     }
@@ -81,14 +81,14 @@ mod tests {
     #[test]
     fn calls_leave_in_order_of_arrival_over_all_endpoints() {
         let mut queues = Queues::new(2);
-        queues.push(1, 'a');
-        queues.push(0, 'b');
-        let withdrawn = queues.push(0, 'c');
-        queues.push(1, 'd');
-        assert_eq!(queues.withdraw(0, withdrawn), Some('c'));
+        queues.push(1, |number| (number, 'a'));
+        queues.push(0, |number| (number, 'b'));
+        let withdrawn = queues.push(0, |number| (number, 'c'));
+        queues.push(1, |number| (number, 'd'));
+        assert_eq!(queues.withdraw(0, withdrawn), Some((withdrawn, 'c')));
         assert_eq!(queues.withdraw(0, withdrawn), None);
-        let (first, call) = queues.pop(1).unwrap();
-        queues.restore(1, first, call);
+        let first = queues.pop(1).unwrap();
+        queues.restore(1, first.0, first);
         assert_eq!(queues.calls(1).map(|(_, call)| *call).collect::<Vec<_>>(), ['a', 'd']);
         let left: Vec<char> = std::iter::from_fn(|| pop_oldest(&mut queues)).map(|(_, call)| call).collect();
         assert_eq!(left, ['a', 'b', 'd']);
@@ -102,14 +102,14 @@ mod tests {
             let (mut pushed, mut left, mut places) = (0u64, Vec::new(), Vec::new());
             for (endpoint, step) in steps {
                 match step {
-                    0 | 1 => { places.push((endpoint, queues.push(endpoint, pushed))); pushed += 1; }
+                    0 | 1 => { places.push((endpoint, queues.push(endpoint, |number| number))); pushed += 1; }
                     _ => if let Some((endpoint, number)) = places.pop() {
                         left.extend(queues.withdraw(endpoint, number));
                     },
                 }
                 prop_assert_eq!(queues.waiting() as u64 + left.len() as u64, pushed);
             }
-            let rest: Vec<u64> = std::iter::from_fn(|| pop_oldest(&mut queues)).map(|(_, call)| call).collect();
+            let rest: Vec<u64> = std::iter::from_fn(|| pop_oldest(&mut queues)).collect();
             prop_assert!(rest.is_sorted());
             left.extend(rest);
             left.sort_unstable();

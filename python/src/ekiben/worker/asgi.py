@@ -102,8 +102,7 @@ class Sender:
     def reply(self, answer: Answer, body: Any = b"") -> None:
         """Send a whole answer."""
         self.is_over = True
-        frame = {"type": "reply", "id": self._call.id, "status": answer.status, "headers": answer.headers}
-        self._channel.send(frame, body or answer.body)
+        self._channel.reply(self._call.id, answer.status, answer.headers, body or answer.body)
 
     def _end(self, error: str | None) -> None:
         self.is_over = True

@@ -33,6 +33,7 @@ from .answers import (
 )
 from .asgi import run_application
 from .batches import Share
+from .description import slots_of
 from .streams import send_async_stream, send_stream
 from .threads import CallThreads
 from .values import array_bytes, array_encoding, decode_array, decode_value, encode_value, is_plain_array
@@ -54,17 +55,18 @@ class Call:
 
     def __init__(self, frame: Frame, method: APIMethod):
         header = frame.header
+        get = header.get
         self.id: int = header["id"]
         self.method = method
         # How the arguments are written, and the value is to be; none for a call of a client.
-        self.encoding: dict[str, Any] | None = header.get("encoding")
+        self.encoding: dict[str, Any] | None = get("encoding")
         self.request = Request(
-            method=header.get("method", "POST"),
-            path=header.get("path", method.route),
-            query=header.get("query", ""),
-            headers=header.get("headers", []),
-            body=frame.body,  # type: ignore[arg-type] (the reader gives bytes or a bytearray)
-            request_id=header.get("request_id", ""),
+            get("method", "POST"),
+            get("path", method.route),
+            get("query", ""),
+            get("headers"),
+            frame.body,  # type: ignore[arg-type] (the reader gives bytes or a bytearray)
+            get("request_id", ""),
         )
         self.response = Response()
         self.cancelled = False
@@ -115,7 +117,9 @@ class Calls:
         self._instance = instance
         self._channel = channel
         self._loop = loop
-        self._threads = CallThreads(service.threads)
+        # Only where all calls run on one thread: what else comes belongs to the loop.
+        reads_calls = slots_of(service) == 1
+        self._threads = CallThreads(service.threads, channel.reading if reads_calls else None)
         self._in_flight: dict[int, Call | Batch] = {}
         self._background: set[asyncio.Task[None]] = set()
         # Set while somebody waits for the last call to end; waking the loop after every call would cost too much.
@@ -465,8 +469,7 @@ class Calls:
             self._send(call.id, answer)
 
     def _send(self, call_id: int, answer: Answer) -> None:
-        header = {"type": "reply", "id": call_id, "status": answer.status, "headers": answer.headers}
-        self._channel.send(header, answer.body)
+        self._channel.reply(call_id, answer.status, answer.headers, answer.body)
 
     def _done(self, call: Call) -> None:
         """Forget an answered call; what it left for the background runs now."""

@@ -1,4 +1,4 @@
-"""``Channel``: the worker's end of the socket. Any thread may send; frames are read on the event loop."""
+"""``Channel``: the worker's end of the socket. Any thread may send; who reads is told in ``reading``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import threading
 from collections import deque
 from typing import Any, Callable
 
-from .frames import Body, Frame, FrameReader, ProtocolError, encode_frame, encode_frame_of_parts
+from .frames import Body, Frame, encode_frame, encode_frame_of_parts, encode_reply
+from .reading import Reading
 
 # Streams wait while more than this is unsent: a slow client must not fill the worker's memory.
 HIGH_WATER = 1 << 20
@@ -32,8 +33,8 @@ class Channel:
         self._pending_bytes = 0
         self._waiting: list[asyncio.Future[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._reader: FrameReader | None = None
-        self._on_close: Callable[[str | None], None] = lambda reason: None
+        # There from the moment in which the channel is attached.
+        self.reading: Reading | None = None
         self.closed = False
 
     def attach(
@@ -45,16 +46,19 @@ class Channel:
         """Begin to read on ``loop``. ``on_close`` gets the reason, None for an end of file."""
         self._socket.setblocking(False)
         self._loop = loop
-        self._reader = FrameReader(on_frame)
-        self._on_close = on_close
-        loop.add_reader(self._socket.fileno(), self._readable)
+
+        def lost(reason: str | None) -> None:
+            self.close()
+            on_close(reason)
+
+        self.reading = Reading(self._socket, loop, on_frame, lost)
 
     def detach(self) -> None:
         """Read no more; what is sent from now on blocks until it is sent, that from before included."""
         with self._lock:
-            if self.closed or self._loop is None:
+            if self.closed or self._loop is None or self.reading is None:
                 return
-            self._loop.remove_reader(self._socket.fileno())
+            self.reading.stop()
             self._loop.remove_writer(self._socket.fileno())
             self._loop = None
             self._socket.setblocking(True)
@@ -65,6 +69,10 @@ class Channel:
     def send(self, header: dict[str, Any], body: Body = b"") -> None:
         """Send a frame; never blocks once attached. On a closed channel nothing happens: nobody is left to tell."""
         self._send(encode_frame(header, body))
+
+    def reply(self, call_id: int, status: int, headers: list[tuple[str, str]], body: Body = b"") -> None:
+        """Send the whole answer to a call."""
+        self._send(encode_reply(call_id, status, tuple(headers), body))
 
     def send_parts(self, header: dict[str, Any], parts: list[Body]) -> None:
         """Send a frame whose body is these parts one after the other, none of which is copied."""
@@ -106,8 +114,8 @@ class Channel:
             if self.closed:
                 return
             self.closed = True
-            if self._loop is not None:
-                self._loop.remove_reader(self._socket.fileno())
+            if self._loop is not None and self.reading is not None:
+                self.reading.stop()
                 self._loop.remove_writer(self._socket.fileno())
             self._socket.close()
             self._pending.clear()
@@ -123,28 +131,6 @@ class Channel:
                 future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._waiting.append(future)
             await future
-
-    def _readable(self) -> None:
-        reader = self._reader
-        if reader is None or self.closed:
-            return
-        try:
-            count = self._socket.recv_into(reader.buffer())
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            count = 0
-        if not count:
-            self._lost(None)
-            return
-        try:
-            reader.filled(count)
-        except ProtocolError as error:
-            self._lost(str(error))
-
-    def _lost(self, reason: str | None) -> None:
-        self.close()
-        self._on_close(reason)
 
     def _write_whole(self, buffer: Body) -> bool:
         """Write a small frame, the usual case; True when the socket took it. The lock is held."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
+from functools import lru_cache
 from typing import Any, Callable, Union
+
+from pydantic_core import from_json
 
 Body = Union[bytes, bytearray, memoryview]
 
@@ -56,14 +59,27 @@ class Frame:
         return f"Frame({self.header!r}, {bytes(self.body)!r})"
 
 
-# `json.dumps` and `json.loads` would build their encoder and guess the encoding anew for every frame.
+# `json.dumps` would build its encoder anew for every frame.
 _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_decode_json = json.JSONDecoder().decode
 
 
 def encode_frame(header: dict[str, Any], body: Body = b"") -> list[Body]:
     """Return the buffers to write; a large body is not copied."""
-    text = _encode_json(header).encode("utf-8", "replace")
+    return _frame(_encode_json(header).encode("utf-8", "replace"), body)
+
+
+def encode_reply(call_id: int, status: int, headers: tuple[tuple[str, str], ...], body: Body) -> list[Body]:
+    """Return the buffers of a ``reply``, the message of which there are most; few of them differ but in the number."""
+    return _frame(b'{"type":"reply","id":%d%b' % (call_id, _reply_rest(status, headers)), body)
+
+
+@lru_cache(maxsize=256)
+def _reply_rest(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
+    text = _encode_json({"status": status, "headers": headers})
+    return b"," + text[1:].encode("utf-8", "replace")
+
+
+def _frame(text: bytes, body: Body) -> list[Body]:
     if len(text) > MAX_HEADER:
         raise ProtocolError(f"header of {len(text)} bytes is over the limit of {MAX_HEADER}")
     if len(body) > MAX_BODY:
@@ -154,7 +170,7 @@ class FrameReader:
 
     def _parse_header(self, start: int, end: int) -> dict[str, Any]:
         try:
-            header = _decode_json(str(memoryview(self._space)[start:end], "utf-8"))
+            header = from_json(self._space[start:end])
         except ValueError as error:
             raise ProtocolError(f"header is not JSON: {error}") from error
         if not isinstance(header, dict):

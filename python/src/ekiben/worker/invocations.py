@@ -129,6 +129,8 @@ class Invocations:
         arguments: Any,
         merging: dict[str, Any],
     ) -> tuple[int, Waiting]:
+        if loop is None and self._channel.reading is not None:
+            self._channel.reading.give_back()  # this thread may be the one that would read the answer
         encoding, parts = encode_value(arguments)
         number = next(self._ids)
         waiting = self._waiting[number] = Waiting(loop)
