@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from typing import Any, NamedTuple, Union
+from functools import cached_property
+from typing import Any, Callable, NamedTuple, Union
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -18,8 +19,7 @@ from .schema import body_media_type, flatten
 
 # What a stream is unless the annotation says otherwise.
 STREAM_MEDIA_TYPE = "text/event-stream"
-# `json.dumps` would build this encoder anew for every response.
-_encode_json = json.JSONEncoder(allow_nan=False).encode
+
 # Values whose rendered form is never text, so that they go straight to JSON.
 NEVER_TEXT = (dict, list, tuple, int, float, bool, type(None))
 # The types of elements that the front writes as JSON (`serve/batch/array.rs`).
@@ -30,6 +30,22 @@ PLAIN = (str, bytes, *NEVER_TEXT)
 
 # What upstream answers for a model with files in it, whatever they are.
 NO_MULTIPART = b"Multipart response is not supported yet"
+
+
+def _json_encoder() -> Callable[[Any], str]:
+    """Return what `json.dumps(value, allow_nan=False)` does, without making its encoder anew for every answer.
+
+    Cycles are not looked for: what comes here was rendered by pydantic, which has found them, or is an array.
+    """
+    encoder = json.encoder
+    if encoder.c_make_encoder is None:  # an interpreter without the extension module
+        return json.JSONEncoder(allow_nan=False).encode
+    text, default = encoder.encode_basestring_ascii, json.JSONEncoder().default
+    pieces = encoder.c_make_encoder(None, default, text, None, ": ", ", ", False, False, False)
+    return lambda value: "".join(pieces(value, 0))
+
+
+_encode_json = _json_encoder()
 
 
 class Rendered(NamedTuple):
@@ -59,9 +75,14 @@ class Output:
         suffix = "; charset=utf-8" if self.media_type.startswith("text/") else ""
         return self.media_type + suffix
 
+    @cached_property
+    def headers(self) -> Headers:
+        """The headers of an answer that is no file."""
+        return [("content-type", self.content_type)]
+
     def render(self, value: Any) -> Rendered:
         """Return the answer for a returned value."""
-        return Rendered(200, [("content-type", self.content_type)], self.encode(value))
+        return Rendered(200, self.headers, self.encode(value))
 
     def encode(self, value: Any) -> bytes:
         """Return the body for a returned value."""
@@ -134,7 +155,7 @@ class ValueOutput(Output):
                 return Rendered(200, *file)
         if self._is_list_of_files:
             return Rendered(500, [], NO_MULTIPART)
-        return Rendered(200, [("content-type", self.content_type)], self.encode(value))
+        return Rendered(200, self.headers, self.encode(value))
 
     def is_array_as_json(self, array: Any) -> bool:
         """Tell whether the answer is the plain JSON of the array, and of a type that the front writes, too."""

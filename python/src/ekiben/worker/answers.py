@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from ..exceptions import BentoMLException
 
@@ -21,8 +20,7 @@ CANCELLED_STATUS = 499
 TRANSPORT_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"})
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """A whole response."""
 
     status: int

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bentoml.serve")
 
 PICKLE = "application/vnd.bentoml+pickle"
+# What an API returns most of the time: neither a stream, nor a response, nor to be awaited.
+PLAIN = frozenset({dict, list, tuple, str, bytes, int, float, bool, type(None)})
 
 
 class Call:
@@ -208,7 +210,9 @@ class Calls:
             Context.enter(call.request, call.response)
             args, kwargs = self._arguments(call)
             value = self._invoke(call, args, kwargs)
-            if is_http_response(value) and not is_plain(value):
+            if type(value) in PLAIN:
+                self._answer_value(call, value)
+            elif is_http_response(value) and not is_plain(value):
                 asyncio.run_coroutine_threadsafe(self._send_response(call, value), self._loop).result()
             else:
                 self._answer(call, value)
@@ -228,7 +232,9 @@ class Calls:
             value = self._invoke(call, args, kwargs)
             if inspect.isawaitable(value):
                 value = await value
-            if inspect.isasyncgen(value):
+            if type(value) in PLAIN:
+                self._answer_value(call, value)
+            elif inspect.isasyncgen(value):
                 await send_async_stream(self._channel, call, value)
             elif inspect.isgenerator(value):
                 await self._loop.run_in_executor(None, send_stream, self._channel, call, value)
@@ -421,20 +427,24 @@ class Calls:
         return alone.taken()
 
     def _answer(self, call: Call, value: Any) -> None:
-        """Send the returned value."""
+        """Send what was returned."""
         if inspect.isgenerator(value):
             send_stream(self._channel, call, value)
-            return
+        elif is_http_response(value) and call.encoding is None:
+            answer = Answer(checked_status(value.status_code), response_headers(value), value.body)
+            take_background(call, value)
+            self._send(call.id, apply_context(call, answer))
+        else:
+            self._answer_value(call, value)
+
+    def _answer_value(self, call: Call, value: Any) -> None:
+        """Send a returned value."""
         if call.encoding is not None:
             encoding, parts = encode_value(value)
             header = {"type": "reply", "id": call.id, "status": 200, "headers": [], "encoding": encoding}
             self._channel.send_parts(header, parts)
             return
-        if is_http_response(value):
-            answer = Answer(checked_status(value.status_code), response_headers(value), value.body)
-            take_background(call, value)
-        else:
-            answer = Answer(*call.method.output_spec.render(value))
+        answer = Answer(*call.method.output_spec.render(value))
         self._send(call.id, apply_context(call, answer))
 
     async def _send_response(self, call: Call, response: Any) -> None:

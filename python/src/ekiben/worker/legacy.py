@@ -107,8 +107,11 @@ class LegacyCalls(Calls):
             stream = send_async_stream(self._channel, call, value)
             asyncio.run_coroutine_threadsafe(stream, self._loop).result()
         else:
-            encoded = call.method.output.encode(value)
-            self._send(call.id, apply_context(call, Answer(200, encoded.headers, encoded.body)))
+            self._answer_value(call, value)
+
+    def _answer_value(self, call: Call, value: Any) -> None:
+        encoded = call.method.output.encode(value)
+        self._send(call.id, apply_context(call, Answer(200, encoded.headers, encoded.body)))
 
     def _error_answer(self, error: BaseException) -> Answer:
         """Return the answer to an exception: a JSON text."""
