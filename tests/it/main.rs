@@ -11,6 +11,7 @@ mod debian;
 mod e2e_bad_input;
 mod e2e_bentofile;
 mod e2e_build;
+mod e2e_clients;
 mod e2e_cloud;
 mod e2e_debian;
 mod e2e_engine;

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # name -> "module:attribute"
 ATTRIBUTES = {
+    "AsyncHTTPClient": "ekiben.clients.asynchronous:AsyncHTTPClient",
     "Bento": "ekiben.bentos.bento:Bento",
     "BentoModel": "ekiben.models.references:BentoModel",
     "Context": "ekiben.context:Context",
@@ -29,6 +30,7 @@ ATTRIBUTES = {
     "Runnable": "ekiben.runners.runnable:Runnable",
     "Runner": "ekiben.runners.runner:Runner",
     "Service": "ekiben.services.service:Service",
+    "SyncHTTPClient": "ekiben.clients.blocking:SyncHTTPClient",
     "Tag": "ekiben.tag:Tag",
     "api": "ekiben.apis.decorator:api",
     "asgi_app": "ekiben.services.mounts:asgi_app",
@@ -54,6 +56,7 @@ ATTRIBUTES = {
 # name below `bentoml` -> module
 MODULES = {
     "bentos": "ekiben.bentos",
+    "client": "ekiben.clients.legacy",
     "exceptions": "ekiben.exceptions",
     "images": "ekiben.services.images",
     "io": "ekiben.io",
@@ -69,8 +72,8 @@ MODULES = {
 # What upstream 1.4 has under `bentoml` and the SDK has not yet.
 UNSUPPORTED = frozenset(
     """
-    ApiToken ApiTokenAPI AsyncHTTPClient BentoCloudClient GrpcServer HTTPServer Resource Strategy
-    SyncHTTPClient api_token batch build client cloud container deployment diffusers_simple gradio grpc
+    ApiToken ApiTokenAPI BentoCloudClient GrpcServer HTTPServer Resource Strategy
+    api_token batch build cloud container deployment diffusers_simple gradio grpc
     load load_config monitor monitoring ray runner_service save_config serve server serving
     set_serialization_strategy start triton unsloth use_arguments
     """.split()
