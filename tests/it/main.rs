@@ -53,6 +53,7 @@ mod serve_readahead;
 mod serve_reload;
 mod serve_runners;
 mod serve_shutdown;
+mod serve_started;
 mod serve_tracing;
 mod serve_units;
 mod store;

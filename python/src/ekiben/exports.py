@@ -27,9 +27,11 @@ ATTRIBUTES = {
     "HuggingFaceModel": "ekiben.models.references:HuggingFaceModel",
     "IODescriptor": "ekiben.io.descriptor:IODescriptor",
     "Model": "ekiben.models.model:Model",
+    "Resource": "ekiben.runners.strategy:Resource",
     "Runnable": "ekiben.runners.runnable:Runnable",
     "Runner": "ekiben.runners.runner:Runner",
     "Service": "ekiben.services.service:Service",
+    "Strategy": "ekiben.runners.strategy:Strategy",
     "SyncHTTPClient": "ekiben.clients.blocking:SyncHTTPClient",
     "Tag": "ekiben.tag:Tag",
     "api": "ekiben.apis.decorator:api",
@@ -51,6 +53,7 @@ ATTRIBUTES = {
     "server_context": "ekiben.context:server_context",
     "service": "ekiben.services.decorator:service",
     "task": "ekiben.apis.decorator:task",
+    "use_arguments": "ekiben.services.arguments:use_arguments",
 }
 
 # name below `bentoml` -> module
@@ -72,10 +75,8 @@ MODULES = {
 # What upstream 1.4 has under `bentoml` and the SDK has not yet.
 UNSUPPORTED = frozenset(
     """
-    ApiToken ApiTokenAPI BentoCloudClient GrpcServer HTTPServer Resource Strategy
-    api_token batch build cloud container deployment diffusers_simple gradio grpc
-    load load_config monitor monitoring ray runner_service save_config serve server serving
-    set_serialization_strategy start triton unsloth use_arguments
+    ApiToken ApiTokenAPI BentoCloudClient GrpcServer HTTPServer api_token batch build cloud container deployment
+    diffusers_simple gradio grpc load load_config monitor monitoring ray runner_service save_config serve server serving set_serialization_strategy start triton unsloth
     """.split()
 )
 
