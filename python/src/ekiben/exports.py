@@ -24,6 +24,7 @@ ATTRIBUTES = {
     "Cookie": "ekiben.context:Cookie",
     "Dependency": "ekiben.services.dependency:Dependency",
     "Field": "pydantic:Field",
+    "HTTPServer": "ekiben.servers.legacy:HTTPServer",
     "HuggingFaceModel": "ekiben.models.references:HuggingFaceModel",
     "IODescriptor": "ekiben.io.descriptor:IODescriptor",
     "Model": "ekiben.models.model:Model",
@@ -36,6 +37,7 @@ ATTRIBUTES = {
     "Tag": "ekiben.tag:Tag",
     "api": "ekiben.apis.decorator:api",
     "asgi_app": "ekiben.services.mounts:asgi_app",
+    "build": "ekiben.bentos:build",
     "delete": "ekiben.bentos:delete",
     "depends": "ekiben.services.dependency:depends",
     "export_bento": "ekiben.bentos:export_bento",
@@ -44,12 +46,15 @@ ATTRIBUTES = {
     "import_bento": "ekiben.bentos:import_bento",
     "importing": "ekiben.services.importing:importing",
     "list": "ekiben.bentos:list",
+    "load": "ekiben.services.loading:load",
     "mount_asgi_app": "ekiben.services.mounts:asgi_app",
     "on_deployment": "ekiben.services.hooks:on_deployment",
     "on_shutdown": "ekiben.services.hooks:on_shutdown",
     "on_startup": "ekiben.services.hooks:on_startup",
     "pull": "ekiben.bentos:pull",
     "push": "ekiben.bentos:push",
+    "runner_service": "ekiben.services.runners:runner_service",
+    "serve": "ekiben.servers.serving:serve",
     "server_context": "ekiben.context:server_context",
     "service": "ekiben.services.decorator:service",
     "task": "ekiben.apis.decorator:task",
@@ -67,6 +72,7 @@ MODULES = {
     "metrics": "prometheus_client",
     "models": "ekiben.models",
     "safetensors": "ekiben.safetensors",
+    "server": "ekiben.servers.legacy",
     "types": "ekiben.types",
     "validators": "ekiben.io.validators",
     **{name: f"ekiben.frameworks.{name}" for name in FRAMEWORKS},
@@ -75,8 +81,8 @@ MODULES = {
 # What upstream 1.4 has under `bentoml` and the SDK has not yet.
 UNSUPPORTED = frozenset(
     """
-    ApiToken ApiTokenAPI BentoCloudClient GrpcServer HTTPServer api_token batch build cloud container deployment
-    diffusers_simple gradio grpc load load_config monitor monitoring ray runner_service save_config serve server serving set_serialization_strategy start triton unsloth
+    ApiToken ApiTokenAPI BentoCloudClient GrpcServer api_token batch cloud container deployment diffusers_simple gradio
+    grpc load_config monitor monitoring ray save_config serving set_serialization_strategy start triton unsloth
     """.split()
 )
 

@@ -9,6 +9,7 @@ from ..unsupported import NotSupportedYet
 
 # name -> "module:attribute"; loaded when first asked for, as every worker imports this package.
 ATTRIBUTES = {
+    "HTTPServer": "ekiben.servers.legacy:HTTPServer",
     "Resource": "ekiben.runners.strategy:Resource",
     "Runnable": "ekiben.runners.runnable:Runnable",
     "Runner": "ekiben.runners.runner:Runner",
@@ -19,7 +20,7 @@ ATTRIBUTES = {
 __all__ = list(ATTRIBUTES)
 
 # What upstream has here and the SDK has not yet.
-UNSUPPORTED = frozenset({"GrpcServer", "HTTPServer"})
+UNSUPPORTED = frozenset({"GrpcServer"})
 
 
 def __getattr__(name: str) -> Any:
