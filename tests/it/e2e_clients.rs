@@ -8,6 +8,8 @@ use crate::support::peers::{Venv, program};
 
 const SERVICE: &str = include_str!("../../testdata/services/clients/service.py");
 const CALLS: &str = include_str!("../../testdata/services/clients/calls.py");
+const OLD_SERVICE: &str = include_str!("../../testdata/services/old_clients/service.py");
+const OLD_CALLS: &str = include_str!("../../testdata/services/old_clients/calls.py");
 
 /// What both clients print.
 const COMPARED: &[(&str, &[&str])] = &[
@@ -16,21 +18,22 @@ const COMPARED: &[(&str, &[&str])] = &[
 ];
 
 /// Runs the calls with the client of an environment.
-fn calls(context: &TestContext, venv: Venv, port: u16) -> Value {
-    std::fs::write(context.work().join("calls.py"), CALLS).expect("the directory is there");
-    let url = format!("http://127.0.0.1:{port}");
+fn calls(context: &TestContext, script: &str, venv: Venv, url: &str) -> Value {
+    std::fs::write(context.work().join("calls.py"), script).expect("the directory is there");
     // Upstream warns of what it will remove.
-    context.command(&program(venv, "python")).args(["calls.py", &url]).any_stderr().run().json()
+    context.command(&program(venv, "python")).args(["calls.py", url]).any_stderr().run().json()
 }
 
 #[test]
 fn clients_and_servers_can_be_exchanged() {
     let both = Both::serve(SERVICE, "service:Clients");
-    let (upstream, ekiben) = (both.upstream_port(), both.ekiben.port());
-    let expected = calls(both.context(), Venv::Upstream, upstream);
-    let same_client = calls(both.context(), Venv::Upstream, ekiben);
-    let same_server = calls(both.context(), Venv::Sdk, upstream);
-    let ours = calls(both.context(), Venv::Sdk, ekiben);
+    let url = |port| format!("http://127.0.0.1:{port}");
+    let (upstream, ekiben) = (url(both.upstream_port()), url(both.ekiben.port()));
+    let calls = |venv, url: &str| calls(both.context(), CALLS, venv, url);
+    let expected = calls(Venv::Upstream, &upstream);
+    let same_client = calls(Venv::Upstream, &ekiben);
+    let same_server = calls(Venv::Sdk, &upstream);
+    let ours = calls(Venv::Sdk, &ekiben);
     for (style, sections) in COMPARED {
         for section in *sections {
             let expected = &expected[style][section];
@@ -52,6 +55,20 @@ fn clients_and_servers_can_be_exchanged() {
     assert_eq!(ours["calls"]["token"], json!(["str", "'Bearer s3cret'"]));
     assert_eq!(ours["ours"]["made image"], json!(["Image", "PNG", [1, 3], [0, 0, 0]]));
     assert_eq!(ours["tasks"]["done"], json!(["COMPLETED", ["array", "int64", [4, 16]]]));
+}
+
+#[test]
+fn the_older_clients_and_servers_can_be_exchanged() {
+    let both = Both::serve(OLD_SERVICE, "service:svc");
+    let url = |port| format!("127.0.0.1:{port}");
+    let (upstream, ekiben) = (url(both.upstream_port()), url(both.ekiben.port()));
+    let calls = |venv, url: &str| calls(both.context(), OLD_CALLS, venv, url);
+    let expected = calls(Venv::Upstream, &upstream);
+    assert_eq!(expected, calls(Venv::Upstream, &ekiben), "upstream's client, our server");
+    assert_eq!(expected, calls(Venv::Sdk, &upstream), "our client, upstream's server");
+    assert_eq!(expected, calls(Venv::Sdk, &ekiben), "our client, our server");
+    assert_eq!(expected["sync"]["calls"]["image"], json!(["Image", [2, 4], [255, 0, 0]]));
+    assert_eq!(expected["async"]["calls"]["form"], json!(["dict", "{'l': [1, 2]}"]));
 }
 
 /// Compares what upstream's client printed with what another did, which may have more.
