@@ -237,6 +237,20 @@ def test_a_server_that_is_not_there_is_named_in_time(kind: str) -> None:
         make()
 
 
+def test_a_server_that_has_gone_is_not_ready(kind: str) -> None:
+    with scripted() as script:
+        script.answers["/schema.json"] = schema()
+        clients = {"sync": bentoml.SyncHTTPClient, "async": bentoml.AsyncHTTPClient}
+        client = clients[kind](script.url)
+
+        def is_ready() -> bool:
+            return asyncio.run(client.is_ready(1)) if kind == "async" else client.is_ready(1)
+
+        assert is_ready()
+    client.close() if kind == "sync" else asyncio.run(client.close())
+    assert not is_ready()
+
+
 def test_a_service_with_a_prefix_is_ready_when_its_schema_is_there(kind: str) -> None:
     with scripted(v1__api=answer(body=b"1")) as script:
         script.answers["/readyz"] = answer(404)

@@ -71,7 +71,8 @@ pub struct ServeArgs {
     /// Makes an environment for the service, which ekiben refuses
     #[arg(long, hide = true, value_name = "KIND")]
     pub env: Option<String>,
-    /// Writes the server's address to a file or pipe once the service is imported; ends when a worker does not start
+    /// Writes the server's address to a file or pipe once the service is imported; ends when a worker does not start, and
+    /// with its standard input
     #[arg(long, hide = true, value_name = "FILE")]
     pub announce: Option<PathBuf>,
     /// Loads the service again when a file of its directory changes

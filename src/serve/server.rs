@@ -26,7 +26,7 @@ use super::manifest::{Batching, Endpoint, ServiceManifest, Style, UnitKind};
 use super::readahead::{Places, ReadAhead};
 use super::reload::{Change, Watcher};
 use super::settings::{Mode, Settings};
-use super::shutdown::{Signals, reap_orphans};
+use super::shutdown::{Signals, end_with_starter, reap_orphans};
 use super::target::Target;
 use super::tracing::{Origin, Tracer};
 use super::worker::message::Level;
@@ -69,6 +69,9 @@ pub fn run(settings: Settings) -> Result<(), ServeError> {
 
 async fn serve(settings: Settings, log: Log) -> Result<(), ServeError> {
     let mut signals = Signals::install().map_err(ServeError::SetUp)?;
+    if settings.announce.is_some() && settings.mode == Mode::Production {
+        end_with_starter();
+    }
     let layers = Layers::load(&settings.environment)?.with_flags(settings.flags.clone());
     let mut watcher = Watcher::start(settings.reload.clone()).await;
     let (mut server, mut news) = Server::new(settings, layers, log);

@@ -69,7 +69,8 @@ pub struct Settings {
     pub read_ahead: Vec<DeclaredModel>,
     /// What the service reads as its arguments.
     pub arguments: Map<String, Value>,
-    /// A file, or pipe, that gets the server's address once the service is described.
+    /// A file, or pipe, that gets the server's address once the service is described. In production the server then ends
+    /// with its standard input.
     pub announce: Option<PathBuf>,
     /// What was given on the command line and has no effect.
     pub notes: Vec<&'static str>,

@@ -1,11 +1,13 @@
 //! What the command line says to a service and its runners, with the real SDK.
 
-use std::time::Instant;
+use std::io::BufRead as _;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::support::context::TestContext;
 use crate::support::peers::{Venv, program};
-use crate::support::serve::Plan;
+use crate::support::serve::{PATIENCE, Plan};
 
 const SERVICE: &str = "
 import bentoml
@@ -79,6 +81,33 @@ fn services_read_their_arguments() {
     let server = plan.arguments(&["--arg-file", file, "--arg", "name=a=b"]).start_ready();
     let all = json!({"size": 3, "name": "a=b", "extra": [1]});
     assert_eq!(server.post("/given", "{}").json(), json!({"size": 3, "name": "a=b", "all": all}));
+}
+
+/// A server from Python ends with it, even if Python had no time to say so.
+#[test]
+fn servers_do_not_outlive_who_has_started_them() {
+    let context = TestContext::new();
+    let script = "import bentoml, os, signal\nserver = bentoml.serve('service:Svc', port=0, args={'size': 1})\n\
+        print(server.url, server.client.given()['size'], server._process.pid, flush=True)\n\
+        os.kill(os.getpid(), signal.SIGKILL)\n";
+    std::fs::write(context.work().join("service.py"), SERVICE).expect("the directory is there");
+    std::fs::write(context.work().join("script.py"), script).expect("the directory is there");
+    let python = context.command(&program(Venv::Sdk, "python")).env("BENTOML_QUIET", "1").arg("script.py");
+    let mut child = python.spawn();
+    let mut printed = String::new();
+    let stdout = child.stdout.take().expect("it is read here");
+    std::io::BufReader::new(stdout).read_line(&mut printed).expect("text");
+    assert!(child.wait().expect("it ends").code().is_none(), "it kills itself");
+    let words: Vec<&str> = printed.split_whitespace().collect();
+    assert_eq!(words.get(1), Some(&"1"), "{printed}");
+    let stat = format!("/proc/{}/stat", words[2]);
+    // Whoever inherits the process may not bury it.
+    let is_alive = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+    let deadline = Instant::now() + PATIENCE;
+    while is_alive() {
+        assert!(Instant::now() < deadline, "the server is still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -61,10 +61,10 @@ class SyncHTTPClient(HTTPClient):
         raise ServiceUnavailable(f"Server is not ready after {timeout} seconds")
 
     def is_ready(self, timeout: float | None = None) -> bool:
-        """Tell whether the server takes calls; a server that is silent for ``timeout`` seconds does not."""
+        """Tell whether the server takes calls; one that is not there or silent for ``timeout`` seconds does not."""
         try:
             return self._is_ready(timeout)
-        except RequestTimedOut:
+        except (RequestTimedOut, ConnectionFailed):
             return False
 
     def _is_ready(self, timeout: float | None) -> bool:

@@ -118,7 +118,8 @@ def _start(command: list[str], *, own_terminal: bool) -> tuple[subprocess.Popen[
             pass_fds=(writing,),
             # Ctrl-C comes to this process, which decides what it means.
             start_new_session=own_terminal,
-            stdin=subprocess.DEVNULL if own_terminal else None,
+            # It ends with this process, however this one ends: nobody else holds the pipe.
+            stdin=subprocess.PIPE if own_terminal else None,
         )
     except BaseException:
         os.close(reading)
@@ -142,9 +143,11 @@ def _end(process: subprocess.Popen[bytes], patience: float) -> None:
     """Ask a server to end, then tell it to drop what it does, then kill it."""
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
-            return
+            break
         process.send_signal(number)
         try:
             process.wait(patience)
         except subprocess.TimeoutExpired:
             patience = EXIT_SECONDS
+    if process.stdin is not None:
+        process.stdin.close()

@@ -55,6 +55,7 @@ class AsyncPool:
 
     async def close(self) -> None:
         """Close the connections that nobody uses."""
+        self._for_this_loop()
         while self._idle:
             self._idle.pop().close()
 
