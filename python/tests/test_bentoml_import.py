@@ -144,17 +144,17 @@ print({'pydantic', 'numpy', 'yaml', 'cloudpickle'} & set(sys.modules) or 'nothin
     ("code", "error"),
     [
         ("bentoml.nope", "AttributeError: module bentoml has no attribute nope"),
-        ("bentoml.Strategy", "UnsupportedAttribute: `bentoml.Strategy` is not supported yet by ekiben"),
-        ("from bentoml import Strategy", "UnsupportedImport: `bentoml.Strategy` is not supported yet by ekiben"),
+        ("bentoml.GrpcServer", "UnsupportedAttribute: `bentoml.GrpcServer` is not supported yet by ekiben"),
+        ("from bentoml import GrpcServer", "UnsupportedImport: `bentoml.GrpcServer` is not supported yet by ekiben"),
         ("from bentoml.io import Nothing", "ImportError: cannot import name 'Nothing' from 'ekiben.io'"),
         ("import bentoml.triton", "UnsupportedImport: `bentoml.triton` is not supported yet by ekiben"),
         (
-            "from bentoml.legacy import Strategy",
-            "NotSupportedYet: `bentoml.legacy.Strategy` is not supported yet by ekiben",
+            "from bentoml.legacy import GrpcServer",
+            "NotSupportedYet: `bentoml.legacy.GrpcServer` is not supported yet by ekiben",
         ),
         ("from bentoml.legacy import nope", "ImportError: cannot import name 'nope' from 'ekiben.legacy'"),
         ("import bentoml.nope", "ModuleNotFoundError: No module named 'bentoml.nope'"),
-        ("bentoml.build('.')", "UnsupportedAttribute: `bentoml.build` is not supported yet by ekiben"),
+        ("bentoml.monitor('m')", "UnsupportedAttribute: `bentoml.monitor` is not supported yet by ekiben"),
     ],
 )
 def test_names_that_are_missing_say_so(code: str, error: str) -> None:
@@ -166,7 +166,7 @@ def test_names_that_are_missing_say_so(code: str, error: str) -> None:
 def test_missing_names_keep_hasattr_and_except_import_error() -> None:
     code = """
 import bentoml
-assert not hasattr(bentoml, "Strategy") and not hasattr(bentoml, "nope")
+assert not hasattr(bentoml, "GrpcServer") and not hasattr(bentoml, "nope")
 try:
     from bentoml import triton
 except ImportError as error:

@@ -341,10 +341,6 @@ def test_slots_of_a_synchronous_service_are_its_threads() -> None:
 
 def unsupported_services() -> dict[str, t.Any]:
     @bentoml.service
-    class Depends:
-        dep = bentoml.depends(url="http://127.0.0.1:3000")
-
-    @bentoml.service
     class Middleware: ...
 
     Middleware.add_asgi_middleware(object)
@@ -353,7 +349,6 @@ def unsupported_services() -> dict[str, t.Any]:
     class Command: ...
 
     return {
-        "`bentoml.depends` is not supported yet by ekiben: a URL or deployment: attribute `dep` of `Depends`": Depends,
         "`Service.add_asgi_middleware` is not supported yet by ekiben: in service `Middleware`": Middleware,
         "`bentoml.service(cmd=...)` is not supported yet by ekiben: custom command of service `Command`": Command,
     }

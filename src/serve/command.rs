@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use serde_json::{Map, Number, Value};
 
+use super::arguments;
 use super::config::Secret;
 use super::error::{ServeError, chain};
 use super::log::complain;
@@ -21,6 +22,9 @@ use crate::env::Environment;
 
 /// Words that mean serving, as upstream has them.
 const SERVE_WORDS: [&str; 2] = ["serve", "serve-http"];
+
+/// What is said about an option that is the default.
+const PRODUCTION_NOTE: &str = "`--production` has no effect: it is the default";
 
 /// The options of serving.
 #[derive(Args, Clone, Debug, Default)]
@@ -52,12 +56,25 @@ pub struct ServeArgs {
     /// Connections that the kernel keeps for the server [default: 2048]
     #[arg(long, value_name = "N")]
     pub backlog: Option<u32>,
+    /// An argument that the service reads with `bentoml.use_arguments`; may be repeated
+    #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = arguments::parse)]
+    pub args: Vec<(String, String)>,
+    /// A YAML file with such arguments
+    #[arg(long, value_name = "FILE")]
+    pub arg_file: Option<PathBuf>,
     /// Runs one worker that keeps the terminal, for a debugger
     #[arg(long, conflicts_with = "production")]
     pub development: bool,
     /// Has no effect: it is the default
     #[arg(long, hide = true)]
     pub production: bool,
+    /// Makes an environment for the service, which ekiben refuses
+    #[arg(long, hide = true, value_name = "KIND")]
+    pub env: Option<String>,
+    /// Writes the server's address to a file or pipe once the service is imported; ends when a worker does not start, and
+    /// with its standard input
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub announce: Option<PathBuf>,
     /// Loads the service again when a file of its directory changes
     #[arg(long)]
     pub reload: bool,
@@ -133,6 +150,9 @@ struct CommandLine {
 impl ServeArgs {
     /// Completes the options with the environment; `target` is what was found for the option's text.
     pub fn settings(&self, target: Target, environment: Environment) -> Result<Settings, ServeError> {
+        if let Some(kind) = &self.env {
+            return Err(ServeError::MadeEnvironment { kind: kind.clone() });
+        }
         let host = self.host.as_deref().or_else(|| environment.text("BENTOML_HOST"));
         let host = host.map(|host| host.parse().map_err(|_| ServeError::Host { host: host.to_owned() }));
         let defaults = Settings::new(target, environment);
@@ -154,8 +174,15 @@ impl ServeArgs {
             backlog: self.backlog,
             mode: if self.development { Mode::Development } else { Mode::Production },
             // With `--reload` the next start waits for a change.
-            first_failure: if is_contained || self.reload { FirstFailure::Exit } else { FirstFailure::Retry },
+            first_failure: if is_contained || self.reload || self.announce.is_some() {
+                FirstFailure::Exit
+            } else {
+                FirstFailure::Retry
+            },
             log_level: self.log_level(&environment),
+            arguments: arguments::read(self.arg_file.as_deref(), &self.args)?,
+            announce: self.announce.clone(),
+            notes: self.production.then_some(PRODUCTION_NOTE).into_iter().collect(),
             flags: self.tls.section(),
             reload: self.reload.then(|| Watch::everything(defaults.target.sources())),
             target: defaults.target,

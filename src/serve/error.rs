@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::arguments::ArgumentsError;
 use super::config::ConfigError;
 use super::http::tls::TlsError;
 use super::target::TargetError;
@@ -44,6 +46,25 @@ pub enum ServeError {
     /// The target is nothing that can be served.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// The arguments of the service cannot be read.
+    #[error(transparent)]
+    Arguments(#[from] ArgumentsError),
+    /// `--env` asks for an environment to be made.
+    #[error(
+        "cannot make an environment of kind `{kind}`: make it first, and give its interpreter with `--python`"
+    )]
+    MadeEnvironment {
+        /// The kind as given.
+        kind: String,
+    },
+    /// Who started the server cannot be told where it listens.
+    #[error("cannot write the server's address to `{}`", path.display())]
+    Announce {
+        /// The file as given.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),

@@ -1,6 +1,6 @@
 //! What a worker says about its service: the `service` object of the `describe` message.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -102,6 +102,9 @@ pub struct Unit {
     pub slots: u32,
     /// What can be called.
     pub endpoints: Vec<Endpoint>,
+    /// The variables of each worker, where a runner has a strategy of its own.
+    #[serde(default)]
+    pub workers: Option<Vec<BTreeMap<String, String>>>,
     /// What a runner can compute on.
     #[serde(default)]
     pub abilities: Abilities,

@@ -5,6 +5,7 @@
 //! here. One request passes `http::front` (its place) → `http::api` (admitted) → `worker::pool` (queued, given a
 //! slot) → `worker::link` (sent, answered) → `http::api`.
 
+pub mod arguments;
 pub mod batch;
 pub mod command;
 pub mod config;

@@ -1,6 +1,8 @@
 //! One server from its start to its end.
 
-use std::net::SocketAddr;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::batch::policy::Limits;
+use super::config::service::Timeout;
 use super::config::{Layers, RunnerConfig, ServiceConfig, Ssl};
 use super::crew::{Crew, Shared};
 use super::descriptors;
@@ -23,7 +26,7 @@ use super::manifest::{Batching, Endpoint, ServiceManifest, Style, UnitKind};
 use super::readahead::{Places, ReadAhead};
 use super::reload::{Change, Watcher};
 use super::settings::{Mode, Settings};
-use super::shutdown::{Signals, reap_orphans};
+use super::shutdown::{Signals, end_with_starter, reap_orphans};
 use super::target::Target;
 use super::tracing::{Origin, Tracer};
 use super::worker::message::Level;
@@ -66,6 +69,9 @@ pub fn run(settings: Settings) -> Result<(), ServeError> {
 
 async fn serve(settings: Settings, log: Log) -> Result<(), ServeError> {
     let mut signals = Signals::install().map_err(ServeError::SetUp)?;
+    if settings.announce.is_some() && settings.mode == Mode::Production {
+        end_with_starter();
+    }
     let layers = Layers::load(&settings.environment)?.with_flags(settings.flags.clone());
     let mut watcher = Watcher::start(settings.reload.clone()).await;
     let (mut server, mut news) = Server::new(settings, layers, log);
@@ -113,6 +119,8 @@ struct Server {
     units: Vec<Crew>,
     machine: Machine,
     port: Option<JoinHandle<()>>,
+    /// Host and port as clients on this machine write them; empty until there is a port.
+    authority: String,
     closing: watch::Sender<bool>,
     protection: watch::Sender<Protection>,
 }
@@ -127,13 +135,15 @@ impl Server {
             first_failure: settings.first_failure,
             news,
         };
-        let command = worker_command(&settings, None);
+        let mut command = worker_command(&settings, None);
+        command.runners.clone_from(layers.runners());
         let server = Self {
             front: Arc::new(Front::new(Arc::clone(&roster))),
             entry: Crew::new(Role::Entry, command, &shared, roster),
             units: Vec::new(),
             machine: Machine::new(&settings.environment),
             port: None,
+            authority: String::new(),
             closing: watch::channel(false).0,
             shared,
             protection: watch::channel(None).0,
@@ -148,7 +158,10 @@ impl Server {
     fn early_address(&self) -> Result<Option<SocketAddr>, ServeError> {
         let (host, port) = ServiceConfig::address(&self.layers.general())?;
         let (host, port) = (self.settings.host.or(host), self.settings.port.or(port));
-        let any = std::net::Ipv4Addr::UNSPECIFIED.into();
+        if host.is_none() && self.settings.mode == Mode::Development {
+            return Ok(None); // it depends on the style of the service
+        }
+        let any = Ipv4Addr::UNSPECIFIED.into();
         Ok(port.map(|port| SocketAddr::new(host.unwrap_or(any), port)))
     }
 
@@ -178,7 +191,7 @@ impl Server {
         Ok(())
     }
 
-    fn announce(&self, address: SocketAddr, listener: &TcpListener) {
+    fn announce(&mut self, address: SocketAddr, listener: &TcpListener) {
         let port = listener.local_addr().map_or(address.port(), |bound| bound.port());
         let host = match address {
             address if address.ip().is_unspecified() => "localhost".to_owned(),
@@ -189,12 +202,27 @@ impl Server {
             Mode::Production => "production",
             Mode::Development => "development",
         };
-        let scheme = if self.protection.borrow().is_some() { "https" } else { "http" };
+        self.authority = format!("{host}:{port}");
         let text = format!(
-            "Starting {mode} HTTP BentoServer from \"{}\" listening on {scheme}://{host}:{port} (Press CTRL+C to quit)",
-            self.settings.target.label()
+            "Starting {mode} HTTP BentoServer from \"{}\" listening on {} (Press CTRL+C to quit)",
+            self.settings.target.label(),
+            self.url()
         );
         self.log.line(Level::Info, &"cli".into(), text);
+    }
+
+    fn url(&self) -> String {
+        let scheme = if self.protection.borrow().is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority)
+    }
+
+    /// Tells the program that has started the server where it listens, once the service is known to be one.
+    fn tell_starter(&mut self) -> Result<(), ServeError> {
+        let Some(path) = self.settings.announce.take() else { return Ok(()) };
+        let url = self.url();
+        let written =
+            OpenOptions::new().append(true).open(&path).and_then(|mut file| writeln!(file, "{url}"));
+        written.map_err(|source| ServeError::Announce { path, source })
     }
 
     /// Gives the port keys, if it has none yet: connections without them end.
@@ -293,6 +321,7 @@ impl Server {
             self.settings.backlog = self.settings.backlog.or(Some(config.backlog));
             self.open(SocketAddr::new(config.host, config.port))?;
         }
+        self.tell_starter()?;
         let placement = self.place(&manifest.name, &merged, workers)?;
         let units = self.staff_units(manifest)?;
         let slots = self.slots(manifest, config.threads);
@@ -331,8 +360,11 @@ impl Server {
                 }
                 UnitKind::Runner => {
                     let config = RunnerConfig::new(&self.layers.runner(&unit.name)?)?;
-                    let placement = self.machine.place_runner(unit.abilities, &config);
-                    (placement.workers(), placement, config.timeout)
+                    let placement = match &unit.workers {
+                        Some(workers) => Placement::decided(workers.clone()),
+                        None => self.machine.place_runner(unit.abilities, &config),
+                    };
+                    (placement.workers(), placement, self.timeout()?.unwrap_or(config.timeout))
                 }
             };
             let command = worker_command(&self.settings, Some(unit.id()));
@@ -392,7 +424,11 @@ impl Server {
         };
         let mut config = ServiceConfig::new(&merged)?;
         if let Some(timeout) = &self.settings.timeout {
-            config.timeout = super::config::service::Timeout::new(Some(&Value::Number(timeout.clone())))?;
+            config.timeout = Timeout::new(Some(&Value::Number(timeout.clone())))?;
+        }
+        let is_local = manifest.style == Style::Legacy && self.settings.mode == Mode::Development;
+        if is_local && ServiceConfig::address(&merged)?.0.is_none() {
+            config.host = IpAddr::V4(Ipv4Addr::LOCALHOST); // as upstream has it
         }
         match (manifest.style, self.settings.api_workers) {
             (Style::Legacy, Some(workers)) => config.workers = workers.get(),
@@ -410,8 +446,17 @@ impl Server {
         Ok((config, merged))
     }
 
+    /// The time that a call of a runner may take, where the command line says so.
+    fn timeout(&self) -> Result<Option<Duration>, ServeError> {
+        let given = self.settings.timeout.clone().map(Value::Number);
+        Ok(given.map(|given| Timeout::new(Some(&given))).transpose()?.map(|timeout| timeout.limit))
+    }
+
     /// Tells of what is configured and has no effect.
     fn note(&self, config: &ServiceConfig, style: Style) {
+        for note in &self.settings.notes {
+            self.log.line(Level::Warning, &"cli".into(), *note);
+        }
         for note in &config.notes {
             self.log.line(Level::Info, &"cli".into(), *note);
         }
@@ -521,6 +566,8 @@ fn worker_command(settings: &Settings, unit: Option<String>) -> WorkerCommand {
         target: settings.target.clone(),
         sdk_path: settings.sdk_path.clone(),
         environment,
+        arguments: settings.arguments.clone(),
+        runners: Map::new(),
         mode: settings.mode,
         unit,
         placement: Arc::default(),

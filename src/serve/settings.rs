@@ -67,6 +67,13 @@ pub struct Settings {
     pub log_level: Level,
     /// The models that are read ahead while the workers start.
     pub read_ahead: Vec<DeclaredModel>,
+    /// What the service reads as its arguments.
+    pub arguments: Map<String, Value>,
+    /// A file, or pipe, that gets the server's address once the service is described. In production the server then ends
+    /// with its standard input.
+    pub announce: Option<PathBuf>,
+    /// What was given on the command line and has no effect.
+    pub notes: Vec<&'static str>,
     /// Configuration from the command line, over all other.
     pub flags: Map<String, Value>,
     /// The files whose change loads the service again.
@@ -94,6 +101,9 @@ impl Settings {
             mode: Mode::default(),
             first_failure: FirstFailure::default(),
             log_level: Level::Info,
+            arguments: Map::new(),
+            announce: None,
+            notes: Vec::new(),
             flags: Map::new(),
             reload: None,
             environment,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rustix::process::{Pid, WaitOptions, getpid, waitpid};
+use rustix::process::{Pid, WaitOptions, getpid, kill_process, waitpid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long a zombie of ours may stand before it is an orphan's: workers are waited for at once.
@@ -29,6 +29,17 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// Asks this process to end when its standard input does: the program that has started it holds the other end, and is
+/// gone then, however it ended.
+pub fn end_with_starter() {
+    std::thread::spawn(|| {
+        // An input that cannot be read has ended, too.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        // Asking oneself does not fail.
+        let _ = kill_process(getpid(), rustix::process::Signal::TERM);
+    });
 }
 
 /// Buries orphans for as long as it is polled, if this is the first process of its container.

@@ -38,6 +38,11 @@ fn runners_together() {
     execute_served("runners-together.md");
 }
 
+#[test]
+fn clients() {
+    execute_served("clients.md");
+}
+
 /// Executes a page that serves on port 3000, on a free one.
 fn execute_served(page: &str) {
     let context = TestContext::with_shared_cache();
@@ -45,7 +50,12 @@ fn execute_served(page: &str) {
     let text = fs::read_to_string(page).expect("the page is there");
     let port = free_port().to_string();
     let copy = context.work().join("page.md");
-    fs::write(&copy, text.replace("localhost:3000", &format!("localhost:{port}"))).expect("a new file");
+    fs::write(
+        &copy,
+        text.replace("localhost:3000", &format!("localhost:{port}"))
+            .replace("--port 3000", &format!("--port {port}")),
+    )
+    .expect("a new file");
     let shell = context.command(&peers::system("bash")).env("BENTOML_PORT", port);
     execute(&copy, &context.work(), &shell);
 }

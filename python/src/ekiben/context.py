@@ -263,6 +263,11 @@ class ServerContext:
 server_context = ServerContext()
 
 
+def current_request() -> Request | None:
+    """Return the request that is being answered; None outside of one."""
+    return _request.get(None)
+
+
 def current_request_id() -> str:
     """Return the identity of the request that is being answered, empty outside of one."""
     request = _request.get(None)

@@ -17,21 +17,27 @@ if TYPE_CHECKING:
 
 # name -> "module:attribute"
 ATTRIBUTES = {
+    "AsyncHTTPClient": "ekiben.clients.asynchronous:AsyncHTTPClient",
     "Bento": "ekiben.bentos.bento:Bento",
     "BentoModel": "ekiben.models.references:BentoModel",
     "Context": "ekiben.context:Context",
     "Cookie": "ekiben.context:Cookie",
     "Dependency": "ekiben.services.dependency:Dependency",
     "Field": "pydantic:Field",
+    "HTTPServer": "ekiben.servers.legacy:HTTPServer",
     "HuggingFaceModel": "ekiben.models.references:HuggingFaceModel",
     "IODescriptor": "ekiben.io.descriptor:IODescriptor",
     "Model": "ekiben.models.model:Model",
+    "Resource": "ekiben.runners.strategy:Resource",
     "Runnable": "ekiben.runners.runnable:Runnable",
     "Runner": "ekiben.runners.runner:Runner",
     "Service": "ekiben.services.service:Service",
+    "Strategy": "ekiben.runners.strategy:Strategy",
+    "SyncHTTPClient": "ekiben.clients.blocking:SyncHTTPClient",
     "Tag": "ekiben.tag:Tag",
     "api": "ekiben.apis.decorator:api",
     "asgi_app": "ekiben.services.mounts:asgi_app",
+    "build": "ekiben.bentos:build",
     "delete": "ekiben.bentos:delete",
     "depends": "ekiben.services.dependency:depends",
     "export_bento": "ekiben.bentos:export_bento",
@@ -40,20 +46,25 @@ ATTRIBUTES = {
     "import_bento": "ekiben.bentos:import_bento",
     "importing": "ekiben.services.importing:importing",
     "list": "ekiben.bentos:list",
+    "load": "ekiben.services.loading:load",
     "mount_asgi_app": "ekiben.services.mounts:asgi_app",
     "on_deployment": "ekiben.services.hooks:on_deployment",
     "on_shutdown": "ekiben.services.hooks:on_shutdown",
     "on_startup": "ekiben.services.hooks:on_startup",
     "pull": "ekiben.bentos:pull",
     "push": "ekiben.bentos:push",
+    "runner_service": "ekiben.services.runners:runner_service",
+    "serve": "ekiben.servers.serving:serve",
     "server_context": "ekiben.context:server_context",
     "service": "ekiben.services.decorator:service",
     "task": "ekiben.apis.decorator:task",
+    "use_arguments": "ekiben.services.arguments:use_arguments",
 }
 
 # name below `bentoml` -> module
 MODULES = {
     "bentos": "ekiben.bentos",
+    "client": "ekiben.clients.legacy",
     "exceptions": "ekiben.exceptions",
     "images": "ekiben.services.images",
     "io": "ekiben.io",
@@ -61,6 +72,7 @@ MODULES = {
     "metrics": "prometheus_client",
     "models": "ekiben.models",
     "safetensors": "ekiben.safetensors",
+    "server": "ekiben.servers.legacy",
     "types": "ekiben.types",
     "validators": "ekiben.io.validators",
     **{name: f"ekiben.frameworks.{name}" for name in FRAMEWORKS},
@@ -69,10 +81,8 @@ MODULES = {
 # What upstream 1.4 has under `bentoml` and the SDK has not yet.
 UNSUPPORTED = frozenset(
     """
-    ApiToken ApiTokenAPI AsyncHTTPClient BentoCloudClient GrpcServer HTTPServer Resource Strategy
-    SyncHTTPClient api_token batch build client cloud container deployment diffusers_simple gradio grpc
-    load load_config monitor monitoring ray runner_service save_config serve server serving
-    set_serialization_strategy start triton unsloth use_arguments
+    ApiToken ApiTokenAPI BentoCloudClient GrpcServer api_token batch cloud container deployment diffusers_simple gradio
+    grpc load_config monitor monitoring ray save_config serving set_serialization_strategy start triton unsloth
     """.split()
 )
 

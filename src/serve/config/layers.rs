@@ -127,6 +127,11 @@ impl Layers {
         Ok(merged)
     }
 
+    /// Returns the section `runners`: what is said of all, and of each under its name.
+    pub fn runners(&self) -> &Map<String, Value> {
+        &self.runners
+    }
+
     /// Returns the keys beside `services`, which have no effect on services that are classes.
     pub fn others(&self) -> impl Iterator<Item = &str> {
         self.others.iter().map(String::as_str)

@@ -198,6 +198,11 @@ impl Machine {
 }
 
 impl Placement {
+    /// Places workers as somebody else has decided.
+    pub fn decided(workers: Vec<BTreeMap<String, String>>) -> Self {
+        Self { workers }
+    }
+
     /// Returns how many workers have variables of their own.
     pub fn workers(&self) -> u32 {
         u32::try_from(self.workers.len()).unwrap_or(u32::MAX)

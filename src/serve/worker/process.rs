@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::process::Child;
@@ -59,6 +60,10 @@ pub struct WorkerCommand {
     pub environment: Environment,
     /// Whether a person develops the service.
     pub mode: Mode,
+    /// What the service reads as its arguments.
+    pub arguments: Map<String, Value>,
+    /// What the configuration says of runners, which the description depends on where they have strategies.
+    pub runners: Map<String, Value>,
     /// The unit that the workers run, by its id; `None` is the service that clients call.
     pub unit: Option<String>,
     /// Variables of each worker: which devices it uses, and how many threads. Of the service that clients call they are
@@ -82,6 +87,13 @@ impl WorkerCommand {
         let mut command = std::process::Command::new(&self.python);
         command.args(["-m", "ekiben.worker", "--fd", &SOCKET.to_string(), "--worker-id", &index.to_string()]);
         command.args(self.target.worker_arguments());
+        if !self.arguments.is_empty() {
+            // In one word: a value may begin with a dash.
+            command.arg(format!("--arguments={}", Value::Object(self.arguments.clone())));
+        }
+        if !self.runners.is_empty() {
+            command.arg(format!("--runners={}", Value::Object(self.runners.clone())));
+        }
         if let Some(unit) = &self.unit {
             command.args(["--unit", unit]);
         }

@@ -6,9 +6,22 @@ from ..stores import executable
 from ..stores.kind import BENTO
 from ..tag import Tag
 from .bento import Bento
+from .building import build, build_bentofile, containerize
 from .store import bento_store
 
-__all__ = ["Bento", "delete", "export_bento", "get", "import_bento", "list", "pull", "push"]
+__all__ = [
+    "Bento",
+    "build",
+    "build_bentofile",
+    "containerize",
+    "delete",
+    "export_bento",
+    "get",
+    "import_bento",
+    "list",
+    "pull",
+    "push",
+]
 
 
 def list(tag: Tag | str | None = None) -> list[Bento]:

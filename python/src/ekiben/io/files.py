@@ -51,7 +51,9 @@ class FileSchema:
         sent, expected = upload.media_type, self.content_type
         if sent is not None and expected is not None and not fnmatch.fnmatch(sent, expected):
             raise ValueError(f"Invalid content type {sent}, expected {expected}")
-        with tempfile.NamedTemporaryFile(suffix=_suffix(upload.filename), dir=request_temp_dir(), delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            suffix=safe_suffix(upload.filename), dir=request_temp_dir(), delete=False
+        ) as file:
             upload.save(file)  # type: ignore[arg-type] (a binary file)
         return Path(file.name)
 
@@ -144,7 +146,7 @@ def _image_body(image: Any) -> FileBody:
     return [("content-type", f"image/{image_format.lower()}")], buffer.getvalue()
 
 
-def _suffix(filename: str | None) -> str | None:
+def safe_suffix(filename: str | None) -> str | None:
     """Return the end of a temporary file's name: what the client called it, without directories."""
     if not filename:
         return None

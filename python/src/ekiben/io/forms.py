@@ -1,7 +1,7 @@
 """Form bodies: ``application/x-www-form-urlencoded`` and ``multipart/form-data``.
 
-Each field is read by its own schema: text stays text where the parameter is text, a file where it is a file, and
-everything else is read as JSON.
+Each field is read by its own schema: text stays text where the parameter is text (a JSON string is the text in it), a
+file where it is a file, and everything else is read as JSON.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class FormField:
             return files if self.is_list else files[0]
         if self.is_list and len(parts) > 1:
             return [_json_or_text(part.content) for part in parts]
-        return _text(parts[-1].content) if self.is_text else _json_or_text(parts[-1].content)
+        return _quoted_or_text(parts[-1].content) if self.is_text else _json_or_text(parts[-1].content)
 
 
 # What a field that is no parameter is read as: it is ignored later, or collected by `**kwargs`.
@@ -117,10 +117,10 @@ def _part(head: bytes, content: Buffer) -> FormPart:
     parameters = header_parameters(headers.get("content-disposition", ""))
     if "name" not in parameters:
         raise BadInput("multipart body has a part without a name")
-    return FormPart(parameters["name"], content, headers, _filename(parameters))
+    return FormPart(parameters["name"], content, headers, sent_filename(parameters))
 
 
-def _filename(disposition: Mapping[str, str]) -> str | None:
+def sent_filename(disposition: Mapping[str, str]) -> str | None:
     """Return the name of a part that is a file; RFC 5987 writes one with its character set."""
     from urllib.parse import unquote
 
@@ -174,6 +174,15 @@ def _text(content: Buffer) -> Any:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return raw  # a `bytes` parameter takes it; a `str` one reports that it is not text
+
+
+def _quoted_or_text(content: Buffer) -> Any:
+    """Return text; clients of services write it as JSON, and other clients as it is."""
+    text = _text(content)
+    if isinstance(text, str) and len(text) > 1 and text[0] == text[-1] == '"':
+        unquoted = _json_or_text(content)
+        return unquoted if isinstance(unquoted, str) else text
+    return text
 
 
 def _json_or_text(content: Buffer) -> Any:

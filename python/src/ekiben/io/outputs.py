@@ -121,6 +121,10 @@ class ModelOutput(Output):
             value = dict(value)
         return self._adapter.validate_python(value).model_dump_json().encode("utf-8")
 
+    def decode(self, body: bytes) -> Any:
+        """Return the value that a JSON body is, for those who call the API elsewhere."""
+        return self._adapter.validate_json(body)
+
     def schema(self) -> dict[str, Any]:
         """Return the output's part of ``/schema.json``."""
         return flatten(self.openapi())
@@ -175,6 +179,10 @@ class ValueOutput(Output):
                 return rendered
         plain = self._to_python(value, mode="json", warnings=False, fallback=_library_value)
         return _spaced_json(plain)
+
+    def decode(self, body: bytes) -> Any:
+        """Return the value that a JSON body is, for those who call the API elsewhere."""
+        return self._adapter.validate_json(body)
 
     def schema(self) -> dict[str, Any]:
         """Return the output's part of ``/schema.json``."""

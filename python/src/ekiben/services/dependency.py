@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from ..exceptions import BentoMLException
-from ..unsupported import NotSupportedYet
 
 if TYPE_CHECKING:
     from .service import Service
@@ -45,9 +44,23 @@ class Dependency:
         return self._reached
 
     def _reach(self) -> Any:
-        if self.url is not None or self.deployment is not None:
-            raise NotSupportedYet("bentoml.depends", "a service at a URL or in a deployment")
-        return self.on() if _connect is None else _connect(self.on)
+        if self.deployment is not None and self.url is not None:
+            raise BentoMLException("Cannot specify both deployment and url")
+        if not self.is_elsewhere:
+            return self.on() if _connect is None else _connect(self.on)
+        from ..clients.remote import RemoteService
+
+        url = self.url
+        if self.deployment is not None:
+            from ..clients.deployments import deployment_url
+
+            url = deployment_url(self.deployment, self.cluster)
+        return RemoteService(str(url), self.on)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the service runs somewhere else: not beside the one that calls it."""
+        return self.url is not None or self.deployment is not None
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):

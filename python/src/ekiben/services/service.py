@@ -16,6 +16,7 @@ from .mounts import PENDING, Mount
 
 if TYPE_CHECKING:
     from ..models.references import ModelReference
+    from ..servers.server import Server
 
 logger = logging.getLogger("bentoml.serve")
 
@@ -138,12 +139,12 @@ class Service:
                 return f"{self._module}:{name}"
         raise BentoMLException(f"service `{self.name}` must be assigned to a variable of its module to be served")
 
-    def all_services(self) -> dict[str, Service]:
-        """Return this service and those it depends on, by name."""
+    def all_services(self, exclude_urls: bool = False) -> dict[str, Service]:
+        """Return this service and those it depends on, by name; without those that run elsewhere if so asked."""
         services = {self.name: self}
         for dependency in self.dependencies.values():
-            if dependency.on is not None:
-                services.update(dependency.on.all_services())
+            if dependency.on is not None and not (exclude_urls and dependency.is_elsewhere):
+                services.update(dependency.on.all_services(exclude_urls))
         return services
 
     def full_route(self, method: APIMethod) -> str:
@@ -165,6 +166,38 @@ class Service:
         from ..apis.openapi import service_openapi
 
         return service_openapi(self, bento_version)
+
+    def serve_http(
+        self,
+        *,
+        working_dir: str | None = None,
+        port: int | None = None,
+        host: str | None = None,
+        backlog: int | None = None,
+        timeout: float | None = None,
+        development_mode: bool = False,
+        reload: bool = False,
+        threaded: bool = False,
+        **ssl: Any,
+    ) -> Server:
+        """Serve this service until Ctrl-C; with ``threaded``, return the running server at once.
+
+        ``ssl`` are ``ssl_certfile``, ``ssl_keyfile`` and the other options of TLS.
+        """
+        from ..servers.command import command
+        from ..servers.server import Server
+
+        unknown = next((name for name in ssl if not name.startswith("ssl_")), None)
+        if unknown is not None:
+            raise TypeError(f"serve_http() has no option `{unknown}`")
+        options = {"port": port, "host": host, "backlog": backlog, "timeout": timeout, "reload": reload}
+        words = command(self, None, {**options, "development": development_mode, **ssl})
+        if working_dir is not None:
+            words[words.index("--working-dir") + 1] = str(working_dir)
+        server = Server(words, own_terminal=not development_mode)
+        if not threaded:
+            server.wait()
+        return server
 
     def mount_asgi_app(self, app: Any, path: str = "/", name: str | None = None) -> None:
         """Mount an ASGI application below a path."""

@@ -27,29 +27,29 @@ CREDENTIALS = re.compile(r"(?<=://)[^/@\s`'\"]*@")
 def export(item: Item, target: str, *, purpose: str, form: str | None = None) -> str:
     """Export an item of the store, in a form if not in that of the name, and return where it went."""
     chosen = ["--format", form] if form else []
-    printed = _run([*item.kind.command, "export", str(item.tag), target, *chosen, "-o", "json"], purpose=purpose)
+    printed = run([*item.kind.command, "export", str(item.tag), target, *chosen, "-o", "json"], purpose=purpose)
     return str(_told(printed, "path", purpose))
 
 
 def import_from(kind: Kind, source: str, *, purpose: str) -> Tag:
     """Import an item into the store, and return its tag."""
-    printed = _run([*kind.command, "import", source, "-o", "json"], purpose=purpose)
+    printed = run([*kind.command, "import", source, "-o", "json"], purpose=purpose)
     return Tag.from_str(str(_told(printed, "tag", purpose)))
 
 
 def push(item: Item, destination: str | None, *, force: bool) -> None:
     """Upload an item of the store to a registry, or without a destination to the cloud."""
     where = [] if destination is None else [destination]
-    _run([*item.kind.command, "push", str(item.tag), *where, *_flags(force)], purpose=f"push `{item.tag}`")
+    run([*item.kind.command, "push", str(item.tag), *where, *_flags(force)], purpose=f"push `{item.tag}`")
 
 
 def pull(kind: Kind, source: Tag | str, *, force: bool) -> Tag:
     """Download an item into the store, by tag from the cloud or by URL from a registry, and return its tag."""
     if isinstance(source, str) and "://" in source:
-        printed = _run([*kind.command, "pull", source, *_flags(force), "-o", "json"], purpose=f"pull `{source}`")
+        printed = run([*kind.command, "pull", source, *_flags(force), "-o", "json"], purpose=f"pull `{source}`")
         return Tag.from_str(str(_told(printed, "tag", f"pull `{source}`")))
     tag = Tag.from_taglike(source)
-    _run([*kind.command, "pull", str(tag), *_flags(force)], purpose=f"pull `{tag}`")
+    run([*kind.command, "pull", str(tag), *_flags(force)], purpose=f"pull `{tag}`")
     return tag
 
 
@@ -60,9 +60,7 @@ def pull_snapshot(
     options = [("--include", include or ()), ("--exclude", exclude or ())]
     patterns = [f"{option}={pattern}" for option, given in options for pattern in given]
     purpose = f"download `{name}`"
-    printed = _run(
-        ["models", "pull", f"hf://{name}", *patterns, "-o", "json"], purpose=purpose, environment=environment
-    )
+    printed = run(["models", "pull", f"hf://{name}", *patterns, "-o", "json"], purpose=purpose, environment=environment)
     return str(_told(printed, "path", purpose))
 
 
@@ -78,9 +76,10 @@ def _flags(force: bool) -> list[str]:
     return ["--force"] if force else []
 
 
-def _run(arguments: list[str], *, purpose: str, environment: dict[str, str] | None = None) -> str:
+def run(arguments: list[str], *, purpose: str, environment: dict[str, str] | None = None) -> str:
+    """Run the executable, and return what it prints; the purpose begins the error that tells that it failed."""
     purpose = _clean(purpose)
-    executable = _find()
+    executable = find()
     if executable is None:
         raise MissingDependencyException(
             f"cannot {purpose}: this is done by the `{NAME}` executable, which is neither beside this Python nor in "
@@ -99,7 +98,8 @@ def _run(arguments: list[str], *, purpose: str, environment: dict[str, str] | No
     return done.stdout
 
 
-def _find() -> str | None:
+def find() -> str | None:
+    """Return the executable: the one beside this Python, else the one in PATH."""
     beside = Path(sys.executable).parent / NAME
     return str(beside) if os.access(beside, os.X_OK) else shutil.which(NAME)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import _ekiben_bentoml
 
@@ -37,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         working_dir=working_dir,
         bento=Path(options.bento).resolve() if options.bento else None,
         aliases=dict(options.aliases),
+        arguments=options.arguments,
+        runners=options.runners,
         unit=options.unit,
         in_process=options.in_process,
     )
@@ -75,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=TAG",
         help="another name of a model, without a bento",
     )
+    parser.add_argument("--arguments", type=_object, default={}, metavar="JSON", help="arguments of the service")
+    parser.add_argument("--runners", type=_object, default={}, metavar="JSON", help="configuration of runners")
     parser.add_argument("--unit", help="run this runner or dependency of the service: `runner:NAME` or `service:NAME`")
     parser.add_argument(
         "--in-process", action="store_true", help="make runners and dependencies in this process, for development"
@@ -91,6 +96,13 @@ def _alias(text: str) -> tuple[str, str]:
 
 def _stop_before_ready(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise StoppedBeforeReady
+
+
+def _object(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError("no JSON object")
+    return found
 
 
 if __name__ == "__main__":

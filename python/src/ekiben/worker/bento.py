@@ -73,6 +73,12 @@ class ServedBento:
         """The aliases that the build file gave to models."""
         return {entry["alias"]: entry["tag"] for entry in self._entries() if entry.get("alias")}
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that the bento was built with."""
+        arguments = self.data.get("args") or {}
+        return arguments if isinstance(arguments, dict) else {}
+
     def pin_models(self, service: Service) -> None:
         """Replace the tags of the service's references by the exact versions that the bento was built with."""
         own = next((entry for entry in self.data.get("services") or [] if entry.get("name") == service.name), {})

@@ -68,10 +68,9 @@ def slots_of(service: Any) -> int:
 def refuse_unsupported(service: Service) -> None:
     """Raise for what the class uses and ekiben cannot serve yet."""
     name = service.name
-    for attribute, dependency in service.dependencies.items():
-        if dependency.on is None:
-            raise NotSupportedYet("bentoml.depends", f"a URL or deployment: attribute `{attribute}` of `{name}`")
-        refuse_unsupported(dependency.on)
+    for dependency in service.dependencies.values():
+        if not dependency.is_elsewhere:
+            refuse_unsupported(dependency.on)
     if service.middlewares:
         raise NotSupportedYet("Service.add_asgi_middleware", f"in service `{name}`")
     if service.cmd is not None or hasattr(service.inner, "__command__"):

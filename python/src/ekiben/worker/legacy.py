@@ -31,8 +31,8 @@ STYLE = "legacy"
 FAILED = "An error has occurred in BentoML user code when handling this request, find the error details in server logs"
 
 
-def describe_frame(service: Service, import_string: str) -> dict[str, Any]:
-    """Return the ``describe`` frame of an old-style service."""
+def describe_frame(service: Service, import_string: str, runners: dict[str, Any]) -> dict[str, Any]:
+    """Return the ``describe`` frame of an old-style service; ``runners`` is the configuration's section."""
     return {
         "type": "describe",
         "protocol": PROTOCOL,
@@ -49,7 +49,7 @@ def describe_frame(service: Service, import_string: str) -> dict[str, Any]:
             "schema": None,
             "openapi": service_openapi(service),
             "user_metrics": has_user_metrics(type(service)),
-            "units": describe_units(service),
+            "units": describe_units(service, runners),
         },
     }
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..apis.arguments import checked
 from ..exceptions import BentoMLException
 
 if TYPE_CHECKING:
@@ -57,14 +57,3 @@ class ServiceProxy:
         caller.__name__ = method.name
         caller.__doc__ = method.doc
         return caller
-
-
-def checked(method: APIMethod, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return the arguments as the API gets them, validated here: a wrong one is an error of the caller."""
-    parameters = [
-        parameter
-        for parameter in list(inspect.signature(method.func).parameters.values())[1:]
-        if parameter.name != method.ctx_param
-    ]
-    bound = inspect.Signature(parameters).bind(*args, **kwargs)
-    return method.input_spec.validate(bound.args, bound.kwargs)

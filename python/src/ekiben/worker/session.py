@@ -19,6 +19,7 @@ from typing import Any, Callable
 
 from ..context import server_context
 from ..legacy.service import Service as RunnerService
+from ..services.arguments import set_arguments
 from ..services.current import set_current_service
 from ..services.hooks import DEPLOYMENT, SHUTDOWN, STARTUP, find_hooks
 from ..services.loader import AnyService, import_service
@@ -57,6 +58,10 @@ class Settings:
     working_dir: Path
     bento: Path | None = None
     aliases: dict[str, str] = field(default_factory=dict)
+    # What `use_arguments` gives, over what the bento says.
+    arguments: dict[str, Any] = field(default_factory=dict)
+    # What the configuration says of runners.
+    runners: dict[str, Any] = field(default_factory=dict)
     # The runner or dependency to run; none for the service that clients call.
     unit: str | None = None
     # Whether runners and dependencies are part of this process.
@@ -140,6 +145,7 @@ class Session:
             serve_bento(self._bento.models_dir, self._bento.aliases)
         else:
             serve_bento(None, settings.aliases)
+        set_arguments({**(self._bento.arguments if self._bento else {}), **settings.arguments})
         if target is None:
             raise ValueError("neither a target nor a bento is given")
         service = import_service(target, working_dir)
@@ -153,7 +159,7 @@ class Session:
         if isinstance(service, RunnerService):
             from .legacy import describe_frame as describe_legacy_frame
 
-            frame = describe_legacy_frame(service, import_string)
+            frame = describe_legacy_frame(service, import_string, self._settings.runners)
         else:
             from .description import apply_envs, describe_frame
 

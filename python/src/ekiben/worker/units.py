@@ -7,12 +7,13 @@ worker that is started with ``--unit`` runs one.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..exceptions import ImportServiceError
 from ..runners.batches import call_key, call_size
 from ..runners.handle import RunnerHandle
+from ..runners.strategy import scheduled_workers
 from ..services import dependency
 from .proxies import ServiceProxy
 from .values import is_plain_array
@@ -138,7 +139,7 @@ def dependencies_of(service: Any) -> list[Service]:
     waiting = [service]
     while waiting:
         for reference in getattr(waiting.pop(0), "dependencies", {}).values():
-            if reference.on is not None:
+            if not reference.is_elsewhere:
                 found.pop(reference.on.name, None)
                 found[reference.on.name] = reference.on
                 waiting.append(reference.on)
@@ -159,8 +160,8 @@ def find_unit(service: Any, unit: str) -> Any:
     raise ImportServiceError(f"service `{service.name}` has no {kind} `{name}`")
 
 
-def describe_units(service: Any) -> list[dict[str, Any]]:
-    """Return the member ``units`` of the description."""
+def describe_units(service: Any, sections: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Return the member ``units`` of the description; ``sections`` is what the configuration says of runners."""
     from .description import describe_endpoint, slots_of
 
     described = []
@@ -175,6 +176,7 @@ def describe_units(service: Any) -> list[dict[str, Any]]:
                 "slots": slots_of(unit),
                 "endpoints": [describe_endpoint(method) for method in unit.apis.values()],
                 "abilities": _abilities(unit.inner),
+                "workers": scheduled_workers(runner, sections or {}),
             }
         )
     for found in dependencies_of(service):
