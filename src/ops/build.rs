@@ -2,6 +2,7 @@
 
 mod base;
 mod error;
+mod functions;
 mod hub;
 mod image;
 mod image_limits;
@@ -359,6 +360,7 @@ fn info(
         args: Value::map(resolved.bentofile.args.iter().cloned()),
         spec: 2,
         image: Some(image),
+        functions: functions::functions(&resolved.discovery, &resolved.pinned),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::fields::{Fields, label_map, scalar_text};
+use super::functions::FunctionsInfo;
 use super::layout::Kind;
 use super::{CreationTime, Error, Item};
 use crate::tag::Tag;
@@ -54,6 +55,8 @@ pub struct BentoInfo {
     pub spec: u32,
     /// How the image is made; `spec` 1 has none.
     pub image: Option<ImageInfo>,
+    /// Of a service of functions.
+    pub functions: Option<FunctionsInfo>,
 }
 
 /// A model that a bento needs, at its exact version.
@@ -162,6 +165,7 @@ impl BentoInfo {
         if let Some(image) = &self.image {
             entries.push(("image", image.to_value()));
         }
+        entries.extend(self.functions.iter().flat_map(FunctionsInfo::entries));
         Value::map(entries)
     }
 }
@@ -338,6 +342,7 @@ impl Item for Bento {
             args: fields.value_or("args", empty()),
             spec,
             image: fields.document.get("image").filter(|image| image.as_map().is_some()).map(ImageInfo::read),
+            functions: FunctionsInfo::read(&fields.document),
         };
         Ok(Self { path: path.to_owned(), info, document: fields.document })
     }
@@ -399,6 +404,7 @@ mod tests {
             args: Value::Map(vec![]),
             spec: 2,
             image: None,
+            functions: None,
         };
         let aliases: Vec<_> = info.all_models().iter().map(|model| model.alias.clone()).collect();
         assert_eq!(aliases, [Some("second".to_owned())]);

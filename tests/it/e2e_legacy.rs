@@ -6,6 +6,7 @@ use std::io::{BufReader, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use ekiben::store::{Bento, Item as _};
 use serde_json::{Value, json};
 
 use crate::support::context::TestContext;
@@ -361,20 +362,51 @@ class Loud:
 
 if __name__ == "__main__":
     bentoml.picklable_model.save_model("loud", Loud(), signatures={"__call__": {"batchable": False}})
+    with bentoml.models.create("words"):
+        pass
 "#;
 
 const LOUDER: &str = r#"
 import bentoml
-from bentoml.io import Text
+from bentoml.io import JSON, File, Multipart, NumpyNdarray, PandasDataFrame, Text
 
+
+class Turned(bentoml.legacy.Runnable):
+    SUPPORTED_RESOURCES = ("cpu",)
+    SUPPORTS_CPU_MULTI_THREADING = True
+
+    @bentoml.legacy.Runnable.method
+    def turn(self, text):
+        return text[::-1]
+
+
+loud = bentoml.models.get("loud")
 runner = bentoml.picklable_model.get("loud:latest").to_runner()
-svc = bentoml.legacy.Service("louder", runners=[runner])
+inside = loud.to_runner(name="Inside", embedded=True)
+turned = bentoml.legacy.Runner(Turned, models=[loud, bentoml.models.get("words:latest")])
+second = bentoml.legacy.Runner(Turned, name="second")
+svc = bentoml.legacy.Service(
+    "louder", runners=[runner, inside, turned, second], models=[bentoml.models.get("words:latest")]
+)
 
 
 @svc.api(input=Text(), output=Text())
 def shout(text):
-    return runner.run(text)
+    return inside.run(turned.turn.run(runner.run(text)))
+
+
+@svc.api(input=File(), output=NumpyNdarray.from_sample([1, 2]), name="named", route="/a/route")
+def size(file):
+    """Not called here."""
+
+
+@svc.api(input=Multipart(frame=PandasDataFrame(), text=Text()), output=JSON())
+async def form(frame, text):
+    """Not called here."""
 "#;
+
+/// What the older kind of bentos says of the image, and what the newer one does; and what is another each time.
+const DIFFERENT: [&str; 7] = ["version", "creation_time", "spec", "docker", "python", "conda", "image"];
 
 /// The model is found in the source, and is in the bento; who has built it makes no difference.
 #[test]
@@ -391,9 +423,9 @@ fn either_tool_serves_the_bentos_of_the_other() {
     assert!(built.contains("louder:ours"), "{built}");
     let built = context.bentoml(["build", "project", "--version", "theirs"]).any_stderr().run().stdout;
     assert!(built.contains("louder:theirs"), "{built}");
-    let bento = context.bentoml_home().join("bentos/louder/ours/bento.yaml");
-    let text = fs::read_to_string(bento).expect("a built bento");
-    assert!(text.contains("models:\n- tag: loud:") && text.contains("services: []\n"), "{text}");
+    let [described, theirs] = ["ours", "theirs"].map(|version| description(&context, version));
+    assert_eq!(described, theirs);
+    assert_eq!(described["runners"].as_array().map(Vec::len), Some(4), "{described:#?}");
     let (ours, theirs) = (free_port(), free_port());
     let ekiben = context.ekiben(["serve", "louder:theirs", "--api-workers", "1", "--port"]);
     let upstream = context.bentoml(["serve", "louder:ours", "--api-workers", "1", "--port"]);
@@ -402,8 +434,15 @@ fn either_tool_serves_the_bentos_of_the_other() {
     for port in [ours, theirs] {
         wait_until_ready(loopback(port), STARTED_WITHIN);
         let answer = post(loopback(port), "/shout", &json!("hello"));
-        assert_eq!((answer.status, answer.body.as_str()), (200, "\"HELLO\""));
+        assert_eq!((answer.status, answer.body.as_str()), (200, "\"OLLEH\""));
     }
+}
+
+/// What a bento's `bento.yaml` says, without [`DIFFERENT`].
+fn description(context: &TestContext, version: &str) -> BTreeMap<String, Value> {
+    let bento = Bento::load(&context.bentoml_home().join("bentos/louder").join(version));
+    let Value::Object(entries) = bento.expect("a built bento").document.to_json() else { panic!("no map") };
+    entries.into_iter().filter(|(key, _)| !DIFFERENT.contains(&key.as_str())).collect()
 }
 
 #[test]
