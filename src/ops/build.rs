@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 
 pub use self::error::BuildError;
 use self::hub::HubPins;
+pub(super) use self::image::describe as describe_image;
 use self::pin::Pinned;
 use self::requirements::PythonPackages;
 use super::Context;

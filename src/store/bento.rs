@@ -315,6 +315,18 @@ impl ImageInfo {
     }
 }
 
+/// Adds the variables that the older form has in `docker`, where `envs` does not say otherwise.
+fn older_envs(mut envs: Vec<Environment>, document: &Value) -> Vec<Environment> {
+    let docker = document.get("docker").and_then(|docker| docker.get("env")).and_then(Value::as_map);
+    for (name, value) in docker.unwrap_or_default() {
+        let (Some(name), Some(value)) = (scalar_text(name), scalar_text(value)) else { continue };
+        if !envs.iter().any(|known| known.name == name) {
+            envs.push(Environment { name, value, stage: "all".to_owned() });
+        }
+    }
+    envs
+}
+
 impl Item for Bento {
     const KIND: Kind = Kind::Bento;
 
@@ -337,7 +349,7 @@ impl Item for Bento {
             models: models.collect::<Result<_, _>>()?,
             entry_service: fields.text_or("entry_service", "")?,
             services: services.collect::<Result<_, _>>()?,
-            envs: envs.collect::<Result<_, _>>()?,
+            envs: older_envs(envs.collect::<Result<_, _>>()?, &fields.document),
             schema: fields.value_or("schema", empty()),
             args: fields.value_or("args", empty()),
             spec,

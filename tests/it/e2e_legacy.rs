@@ -9,7 +9,10 @@ use std::time::Duration;
 use ekiben::store::{Bento, Item as _};
 use serde_json::{Value, json};
 
+use crate::support::containers::{Container, load};
 use crate::support::context::TestContext;
+use crate::support::docker_engine::DockerEngine;
+use crate::support::image::Written;
 use crate::support::peers::{Venv, program};
 use crate::support::serve::{PATIENCE, Plan, Reply, Server, read_reply, request};
 use crate::support::service::Service;
@@ -411,7 +414,7 @@ const DIFFERENT: [&str; 7] = ["version", "creation_time", "spec", "docker", "pyt
 /// The model is found in the source, and is in the bento; who has built it makes no difference.
 #[test]
 fn either_tool_serves_the_bentos_of_the_other() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let project = context.work().join("project");
     fs::create_dir(&project).expect("the directory is new");
     let bentofile = "service: 'service:svc'\ninclude: ['service.py']\npython: {lock_packages: false}\n";
@@ -436,6 +439,17 @@ fn either_tool_serves_the_bentos_of_the_other() {
         let answer = post(loopback(port), "/shout", &json!("hello"));
         assert_eq!((answer.status, answer.body.as_str()), (200, "\"OLLEH\""));
     }
+    // The bento of upstream says in the older form how its image is made.
+    let Some(engine) = DockerEngine::shared() else { return };
+    let containerize = context.ekiben(["containerize", "louder:theirs", "-t", "louder:theirs"]);
+    let written = Written::by(containerize.args(["--to", "oci-archive:louder.tar"]));
+    assert!(written.layers.iter().any(|(title, _)| title.starts_with("model loud")), "{written:?}");
+    load(&engine, &context.work().join("louder.tar"));
+    let container = Container::run(&engine, &[], "louder:theirs");
+    container.visit(|address| {
+        wait_until_ready(address, STARTED_WITHIN);
+        assert_eq!(post(address, "/shout", &json!("hello")).body, "\"OLLEH\"");
+    });
 }
 
 /// What a bento's `bento.yaml` says, without [`DIFFERENT`].
