@@ -505,7 +505,7 @@ fn containerize(error: &ContainerizeError) -> Option<Diagnosis> {
             "run `ekiben models list` to see what is stored, and build the bento again where its models are",
         ),
         ContainerizeError::OldBento { .. } => {
-            input("write the service as a class with `@bentoml.service`, and build it again")
+            input("build the bento again with ekiben, without what the message names")
         }
         ContainerizeError::Entry(_) => input("build the bento again with this version of ekiben"),
         ContainerizeError::Hub(error) => hub::access(error),

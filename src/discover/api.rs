@@ -39,6 +39,8 @@ pub struct Api {
     pub input: Json,
     /// What it returns.
     pub output: Json,
+    /// The descriptors of input and output that a function of a service of functions is given.
+    pub descriptors: Option<(String, String)>,
 }
 
 impl Api {
@@ -101,6 +103,7 @@ pub(super) fn api<'p>(
         is_stream,
         input,
         output: output.schema,
+        descriptors: None,
     })
 }
 

@@ -1,19 +1,15 @@
 //! A service of functions: `svc = bentoml.Service("name", runners=[…])` with `@svc.api(input=…, output=…)`.
 
 use ruff_python_ast::{Arguments, Decorator, Expr, ExprCall, Stmt, StmtFunctionDef};
-use ruff_text_size::Ranged;
 use serde_json::{Value as Json, json};
 
 use super::api::{Api, doc};
 use super::error::{Reason, Subject, Unresolved};
 use super::fold::{Constant, Folder};
-use super::loads::is_load;
 use super::names::{Entity, Scope};
-use super::service::{Findings, ModelReference, ModelSource, Service, Style};
+use super::runners::Given;
+use super::service::{Findings, Service, Style};
 use super::source::{Module, visit_statements};
-
-/// How deep a model may be wrapped: `get(…).with_options(…).to_runner()`.
-const DEPTH: usize = 16;
 
 /// The call that makes such a service, and where it stands.
 #[derive(Clone, Copy)]
@@ -30,13 +26,7 @@ pub(super) fn read<'p>(
     findings: &mut Findings,
 ) -> Service {
     let Legacy { scope, call } = legacy;
-    let mut models = Models { folder, found: Vec::new(), findings };
-    for key in ["models", "runners"] {
-        if let Some(keyword) = call.arguments.find_keyword(key) {
-            models.list(key, scope, &keyword.value);
-        }
-    }
-    let models = models.found;
+    let Given { models, runners, .. } = Given::read(folder, scope, &call.arguments, findings);
     let apis = folder.project.modules().flat_map(|module| apis(folder, legacy, module)).collect();
     Service {
         name: name(folder, legacy, attribute, findings),
@@ -51,6 +41,7 @@ pub(super) fn read<'p>(
         envs: Vec::new(),
         config: json!({}),
         models,
+        runners,
         dependencies: Vec::new(),
         apis,
         image: None,
@@ -76,85 +67,6 @@ fn name<'p>(
         reason,
     });
     attribute.to_owned()
-}
-
-/// The models that a service and its runners are given.
-struct Models<'m, 'p> {
-    folder: &'m Folder<'p>,
-    found: Vec<ModelReference>,
-    findings: &'m mut Findings,
-}
-
-impl<'p> Models<'_, 'p> {
-    fn list(&mut self, key: &str, scope: Scope<'p>, value: &'p Expr) {
-        let (scope, value) = self.value_of(scope, value);
-        let items = match value {
-            Expr::List(list) => &list.elts,
-            Expr::Tuple(tuple) => &tuple.elts,
-            _ => return,
-        };
-        for (index, item) in items.iter().enumerate() {
-            self.model(&format!("{key}[{index}]"), scope, item, DEPTH);
-        }
-    }
-
-    /// Follows a runner to its models. What is not understood is no model here: the loads that nobody has taken for
-    /// declarations are reported.
-    fn model(&mut self, shown: &str, scope: Scope<'p>, value: &'p Expr, depth: usize) {
-        let (scope, value) = self.value_of(scope, value);
-        let (Expr::Call(call), Some(depth)) = (value, depth.checked_sub(1)) else { return };
-        if let Expr::Attribute(method) = &*call.func
-            && matches!(method.attr.as_str(), "to_runner" | "with_options")
-        {
-            return self.model(shown, scope, &method.value, depth);
-        }
-        match self.folder.project.external_name(scope, &call.func).as_deref() {
-            Some("bentoml.Runner" | "bentoml.legacy.Runner") => {
-                if let Some(models) = call.arguments.find_keyword("models") {
-                    self.list(shown, scope, &models.value);
-                }
-            }
-            Some(name) if is_load(name) => self.declare(shown, scope, call),
-            _ => {}
-        }
-    }
-
-    fn declare(&mut self, shown: &str, scope: Scope<'p>, call: &'p ExprCall) {
-        let declared = self.findings.declared.entry(scope.module.name.clone()).or_default();
-        if declared.contains(&call.range()) {
-            return;
-        }
-        declared.push(call.range());
-        let Some(tag) = call.arguments.args.first().or_else(|| Some(&call.arguments.keywords.first()?.value))
-        else {
-            return;
-        };
-        let reason = match self.folder.fold(scope, tag) {
-            Ok(Constant::Text(tag)) => {
-                self.found.push(ModelReference {
-                    attribute: shown.to_owned(),
-                    place: scope.module.place(call),
-                    model: ModelSource::Store { tag },
-                });
-                return;
-            }
-            Ok(_) => Reason::NotConstant("a value that is no text"),
-            Err(reason) => reason,
-        };
-        let subject = Subject::Model { attribute: shown.to_owned() };
-        self.findings.unresolved.push(Unresolved { place: scope.module.place(tag), subject, reason });
-    }
-
-    /// What a name is assigned; anything else is itself.
-    fn value_of(&self, scope: Scope<'p>, value: &'p Expr) -> (Scope<'p>, &'p Expr) {
-        match value {
-            Expr::Name(_) | Expr::Attribute(_) => match self.folder.project.settle(scope, value) {
-                Some(Entity::Value(scope, value)) => (scope, value),
-                _ => (scope, value),
-            },
-            other => (scope, other),
-        }
-    }
 }
 
 /// The functions of a module that are APIs of the service.
@@ -196,13 +108,11 @@ fn api<'p>(
         Ok(Constant::Text(text)) => Some(text),
         _ => None,
     };
-    let schema = |key, index| {
-        let descriptor = arguments.find_argument_value(key, index);
-        descriptor.map_or_else(
-            || json!({}),
-            |descriptor| schema(descriptor_name(folder, scope, descriptor).as_deref()),
-        )
+    let descriptor = |key, index| {
+        let descriptor = arguments.find_argument_value(key, index)?;
+        descriptor_name(folder, scope, descriptor)
     };
+    let (input, output) = (descriptor("input", 0), descriptor("output", 1));
     let name = text("name").unwrap_or_else(|| function.name.to_string());
     let route = text("route").unwrap_or_else(|| name.clone());
     Api {
@@ -216,8 +126,9 @@ fn api<'p>(
         max_latency_ms: 0,
         is_task: false,
         is_stream: false,
-        input: schema("input", 0),
-        output: schema("output", 1),
+        input: schema(input.as_deref()),
+        output: schema(output.as_deref()),
+        descriptors: Some((input.unwrap_or_default(), output.unwrap_or_else(|| returned(function)))),
     }
 }
 
@@ -231,6 +142,12 @@ fn descriptor_name<'p>(folder: &Folder<'p>, scope: Scope<'p>, value: &'p Expr) -
     let name = folder.project.external_name(scope, &call.func)?;
     let name = name.strip_prefix("bentoml.io.")?;
     Some(name.strip_suffix(".from_sample").unwrap_or(name).to_owned())
+}
+
+/// The descriptor of an API that is given none for its output, by its annotation.
+fn returned(function: &StmtFunctionDef) -> String {
+    let is_text = matches!(function.returns.as_deref(), Some(Expr::Name(name)) if name.id.as_str() == "str");
+    if is_text { "Text" } else { "JSON" }.to_owned()
 }
 
 /// What is known of a descriptor's bodies without running it; the server's own `/docs.json` says all.

@@ -11,6 +11,7 @@ mod legacy;
 mod loads;
 mod names;
 mod openapi;
+mod runners;
 mod schema;
 mod service;
 mod source;
@@ -31,6 +32,7 @@ pub use api::Api;
 pub use error::{Error, Place, Reason, Subject, Unresolved};
 pub use loads::LateLoad;
 pub use openapi::openapi;
+pub use runners::RunnerReference;
 pub use service::{Dependency, HubSource, ModelReference, ModelSource, Service, Style};
 
 /// The file in which a service is looked for when nothing is said.

@@ -11,6 +11,7 @@ use super::error::{Place, Reason, Subject, Unresolved};
 use super::fold::{Constant, Folder};
 use super::legacy::Legacy;
 use super::names::{Class, Entity, Scope};
+use super::runners::RunnerReference;
 use super::source::{Binding, Found, find, names};
 use crate::bentofile::{Stage, Variable};
 
@@ -54,6 +55,8 @@ pub struct Service {
     pub config: Json,
     /// Class-level models, by attribute.
     pub models: Vec<ModelReference>,
+    /// The runners of a service of functions.
+    pub runners: Vec<RunnerReference>,
     /// What it calls, by attribute.
     pub dependencies: Vec<Dependency>,
     /// Its methods, by name.
@@ -206,6 +209,7 @@ pub(super) fn read<'p>(
         envs: Vec::new(),
         config: json!({}),
         models: Vec::new(),
+        runners: Vec::new(),
         dependencies: Vec::new(),
         apis: Vec::new(),
         image: None,

@@ -239,7 +239,10 @@ iris = bentoml.sklearn.get(f"iris:{VERSION}").to_runner()
 mood = bentoml.picklable_model.load_runner("mood")
 model = bentoml.models.get("own:latest").with_options(x=1)
 own = bentoml.Runner(object, models=[model, bentoml.models.get("second")])
-RUNNERS = [iris, mood, reader, own, iris]
+class Turned(bentoml.Runnable): ...
+turned = legacy.Runner(Turned, name="turned", embedded=True)
+again = legacy.Runner(bentoml.sklearn.get("iris:v2").with_options(y=1).to_runnable(), name="again")
+RUNNERS = [iris, mood, reader, own, iris, turned, again, unknown()]
 svc = legacy.Service("Iris_Clf", runners=RUNNERS, models=[bentoml.models.get("extra")])
 lost = bentoml.sklearn.get("lost")
 
@@ -265,7 +268,29 @@ def helper(): ...
         ("iris_clf", Style::Functions, json!({}))
     );
     let tags: Vec<String> = models(&discovery).into_iter().map(|(_, tag)| tag).collect();
-    assert_eq!(tags, ["extra", "iris:v2", "mood", "reader:latest", "own:latest", "second"]);
+    assert_eq!(tags, ["extra", "iris:v2", "mood", "reader:latest", "own:latest", "second", "iris:v2"]);
+    let runners: Vec<_> = entry
+        .runners
+        .iter()
+        .map(|runner| (runner.name.as_deref(), runner.class.as_deref(), runner.models.join(" ")))
+        .collect();
+    let of = |name, class, models: &str| (name, class, models.to_owned());
+    let expected = [
+        of(None, None, "iris:v2"),
+        of(None, None, "mood"),
+        of(Some("r"), None, "reader:latest"),
+        of(None, Some("object"), "own:latest second"),
+        of(None, None, "iris:v2"),
+        of(Some("turned"), Some("Turned"), ""),
+        of(Some("again"), None, "iris:v2"),
+    ];
+    assert_eq!(runners, expected);
+    assert!(
+        entry.runners.iter().all(|runner| runner.is_embedded == (runner.class.as_deref() == Some("Turned")))
+    );
+    let descriptors: Vec<_> = entry.apis.iter().filter_map(|api| api.descriptors.clone()).collect();
+    assert_eq!(descriptors[0], ("NumpyNdarray".to_owned(), "Text".to_owned()));
+    assert_eq!(descriptors[1], ("Image".to_owned(), "JSON".to_owned()));
     let apis: Vec<(&str, &str)> =
         entry.apis.iter().map(|api| (api.name.as_str(), api.route.as_str())).collect();
     assert_eq!(apis, [("predict", "/predict"), ("look", "/v1/look")]);

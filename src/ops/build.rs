@@ -2,6 +2,7 @@
 
 mod base;
 mod error;
+mod functions;
 mod hub;
 mod image;
 mod image_limits;
@@ -20,6 +21,7 @@ use tokio::runtime::Runtime;
 
 pub use self::error::BuildError;
 use self::hub::HubPins;
+pub(super) use self::image::describe as describe_image;
 use self::pin::Pinned;
 use self::requirements::PythonPackages;
 use super::Context;
@@ -359,6 +361,7 @@ fn info(
         args: Value::map(resolved.bentofile.args.iter().cloned()),
         spec: 2,
         image: Some(image),
+        functions: functions::functions(&resolved.discovery, &resolved.pinned),
     }
 }
 

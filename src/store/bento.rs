@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::fields::{Fields, label_map, scalar_text};
+use super::functions::FunctionsInfo;
 use super::layout::Kind;
 use super::{CreationTime, Error, Item};
 use crate::tag::Tag;
@@ -54,6 +55,8 @@ pub struct BentoInfo {
     pub spec: u32,
     /// How the image is made; `spec` 1 has none.
     pub image: Option<ImageInfo>,
+    /// Of a service of functions.
+    pub functions: Option<FunctionsInfo>,
 }
 
 /// A model that a bento needs, at its exact version.
@@ -162,6 +165,7 @@ impl BentoInfo {
         if let Some(image) = &self.image {
             entries.push(("image", image.to_value()));
         }
+        entries.extend(self.functions.iter().flat_map(FunctionsInfo::entries));
         Value::map(entries)
     }
 }
@@ -311,6 +315,18 @@ impl ImageInfo {
     }
 }
 
+/// Adds the variables that the older form has in `docker`, where `envs` does not say otherwise.
+fn older_envs(mut envs: Vec<Environment>, document: &Value) -> Vec<Environment> {
+    let docker = document.get("docker").and_then(|docker| docker.get("env")).and_then(Value::as_map);
+    for (name, value) in docker.unwrap_or_default() {
+        let (Some(name), Some(value)) = (scalar_text(name), scalar_text(value)) else { continue };
+        if !envs.iter().any(|known| known.name == name) {
+            envs.push(Environment { name, value, stage: "all".to_owned() });
+        }
+    }
+    envs
+}
+
 impl Item for Bento {
     const KIND: Kind = Kind::Bento;
 
@@ -333,11 +349,12 @@ impl Item for Bento {
             models: models.collect::<Result<_, _>>()?,
             entry_service: fields.text_or("entry_service", "")?,
             services: services.collect::<Result<_, _>>()?,
-            envs: envs.collect::<Result<_, _>>()?,
+            envs: older_envs(envs.collect::<Result<_, _>>()?, &fields.document),
             schema: fields.value_or("schema", empty()),
             args: fields.value_or("args", empty()),
             spec,
             image: fields.document.get("image").filter(|image| image.as_map().is_some()).map(ImageInfo::read),
+            functions: FunctionsInfo::read(&fields.document),
         };
         Ok(Self { path: path.to_owned(), info, document: fields.document })
     }
@@ -399,6 +416,7 @@ mod tests {
             args: Value::Map(vec![]),
             spec: 2,
             image: None,
+            functions: None,
         };
         let aliases: Vec<_> = info.all_models().iter().map(|model| model.alias.clone()).collect();
         assert_eq!(aliases, [Some("second".to_owned())]);

@@ -10,6 +10,7 @@ mod copy;
 mod directory;
 mod error;
 mod fields;
+mod functions;
 mod layout;
 mod listing;
 mod model;
@@ -32,6 +33,7 @@ pub use bento::{
 pub use copy::{CopyError, copy_file, copy_tree};
 pub use error::Error;
 pub use fields::LONGEST_DESCRIPTION;
+pub use functions::{FunctionInfo, FunctionsInfo, RunnerInfo};
 pub use layout::{Home, Kind};
 pub use listing::Listing;
 pub use model::{FORMAT_VERSION, Model, ModelContext, ModelInfo};

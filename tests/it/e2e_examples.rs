@@ -43,21 +43,39 @@ fn clients() {
     execute_served("clients.md");
 }
 
-/// Executes a page that serves on port 3000, on a free one.
+/// Where a page goes on in a container.
+const CONTAINER: &str = "\n## In a container\n";
+
+/// Executes a page that serves on port 3000, here and then in a container, on a free one: several pages do so at the same
+/// time. Without an engine the page ends before its container.
 fn execute_served(page: &str) {
     let context = TestContext::with_shared_cache();
-    let page = repository().join("docs/examples").join(page);
-    let text = fs::read_to_string(page).expect("the page is there");
-    let port = free_port().to_string();
+    let text = fs::read_to_string(repository().join("docs/examples").join(page)).expect("the page is there");
+    let (local, contained) = text.split_once(CONTAINER).unwrap_or((&text, ""));
+    let port = free_port();
+    let mut page = local
+        .replace("localhost:3000", &format!("localhost:{port}"))
+        .replace("--port 3000", &format!("--port {port}"));
+    let mut shell = context.command(&peers::system("bash")).env("BENTOML_PORT", port.to_string());
+    let engine = if contained.is_empty() { None } else { DockerEngine::shared() };
+    if let Some(engine) = &engine {
+        page.extend([CONTAINER, &visiting(contained, engine, port)]);
+        shell = shell.env("DOCKER_HOST", engine.host());
+    }
     let copy = context.work().join("page.md");
-    fs::write(
-        &copy,
-        text.replace("localhost:3000", &format!("localhost:{port}"))
-            .replace("--port 3000", &format!("--port {port}")),
-    )
-    .expect("a new file");
-    let shell = context.command(&peers::system("bash")).env("BENTOML_PORT", port);
+    fs::write(&copy, page).expect("a new file");
     execute(&copy, &context.work(), &shell);
+}
+
+/// A page whose containers publish another port, and whose clients are where it can be reached: the engine's network is
+/// not the machine's.
+fn visiting(page: &str, engine: &DockerEngine, port: u16) -> String {
+    let page = page.replace("localhost:3000", &format!("localhost:{port}"));
+    let mut page = page.replace(" 127.0.0.1:3000:3000", &format!(" 127.0.0.1:{port}:3000"));
+    for client in ["curl ", "bash ask.sh"] {
+        page = page.replace(client, &format!("nsenter --net={} {client}", engine.network()));
+    }
+    page
 }
 
 #[test]
@@ -84,12 +102,12 @@ fn push_and_pull() {
 
 #[test]
 fn class_level_models() {
-    execute_example("class-level-models.md");
+    execute_served("class-level-models.md");
 }
 
 #[test]
 fn large_models() {
-    execute_example("large-models.md");
+    execute_served("large-models.md");
 }
 
 #[test]
@@ -105,7 +123,11 @@ fn hugging_face() {
     let shell = context.command(&peers::system("bash"));
     let shell = shell.env("HF_ENDPOINT", hub.endpoint()).env("TOKEN", "hf_example");
     let shell = shell.env("DOCKER_HOST", engine.host()).env("REGISTRY", registry.host());
-    execute(&repository().join("docs/examples/hugging-face.md"), &context.work(), &shell);
+    let page = repository().join("docs/examples/hugging-face.md");
+    let text = fs::read_to_string(page).expect("the page is there");
+    let copy = context.work().join("page.md");
+    fs::write(&copy, visiting(&text, &engine, free_port())).expect("a new file");
+    execute(&copy, &context.work(), &shell);
 }
 
 #[test]
@@ -114,10 +136,8 @@ fn from_project_to_container() {
     let (Some(engine), Some(registry)) = (DockerEngine::shared(), DockerRegistry::plain()) else { return };
     let page = repository().join("docs/examples/from-project-to-container.md");
     let text = fs::read_to_string(page).expect("the page is there");
-    // The engine is not on the machine's network, so that the page's port is free.
-    let visit = format!("nsenter --net={} curl ", engine.network());
     let copy = context.work().join("page.md");
-    fs::write(&copy, text.replace("curl ", &visit)).expect("a new file");
+    fs::write(&copy, visiting(&text, &engine, free_port())).expect("a new file");
     let shell = context.command(&peers::system("bash"));
     let shell = shell.env("DOCKER_HOST", engine.host()).env("REGISTRY", registry.host());
     execute(&copy, &context.project("iris"), &shell);

@@ -6,9 +6,13 @@ use std::io::{BufReader, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use ekiben::store::{Bento, Item as _};
 use serde_json::{Value, json};
 
+use crate::support::containers::{Container, load};
 use crate::support::context::TestContext;
+use crate::support::docker_engine::DockerEngine;
+use crate::support::image::Written;
 use crate::support::peers::{Venv, program};
 use crate::support::serve::{PATIENCE, Plan, Reply, Server, read_reply, request};
 use crate::support::service::Service;
@@ -361,25 +365,56 @@ class Loud:
 
 if __name__ == "__main__":
     bentoml.picklable_model.save_model("loud", Loud(), signatures={"__call__": {"batchable": False}})
+    with bentoml.models.create("words"):
+        pass
 "#;
 
 const LOUDER: &str = r#"
 import bentoml
-from bentoml.io import Text
+from bentoml.io import JSON, File, Multipart, NumpyNdarray, PandasDataFrame, Text
 
+
+class Turned(bentoml.legacy.Runnable):
+    SUPPORTED_RESOURCES = ("cpu",)
+    SUPPORTS_CPU_MULTI_THREADING = True
+
+    @bentoml.legacy.Runnable.method
+    def turn(self, text):
+        return text[::-1]
+
+
+loud = bentoml.models.get("loud")
 runner = bentoml.picklable_model.get("loud:latest").to_runner()
-svc = bentoml.legacy.Service("louder", runners=[runner])
+inside = loud.to_runner(name="Inside", embedded=True)
+turned = bentoml.legacy.Runner(Turned, models=[loud, bentoml.models.get("words:latest")])
+second = bentoml.legacy.Runner(Turned, name="second")
+svc = bentoml.legacy.Service(
+    "louder", runners=[runner, inside, turned, second], models=[bentoml.models.get("words:latest")]
+)
 
 
 @svc.api(input=Text(), output=Text())
 def shout(text):
-    return runner.run(text)
+    return inside.run(turned.turn.run(runner.run(text)))
+
+
+@svc.api(input=File(), output=NumpyNdarray.from_sample([1, 2]), name="named", route="/a/route")
+def size(file):
+    """Not called here."""
+
+
+@svc.api(input=Multipart(frame=PandasDataFrame(), text=Text()), output=JSON())
+async def form(frame, text):
+    """Not called here."""
 "#;
+
+/// What the older kind of bentos says of the image, and what the newer one does; and what is another each time.
+const DIFFERENT: [&str; 7] = ["version", "creation_time", "spec", "docker", "python", "conda", "image"];
 
 /// The model is found in the source, and is in the bento; who has built it makes no difference.
 #[test]
 fn either_tool_serves_the_bentos_of_the_other() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let project = context.work().join("project");
     fs::create_dir(&project).expect("the directory is new");
     let bentofile = "service: 'service:svc'\ninclude: ['service.py']\npython: {lock_packages: false}\n";
@@ -391,9 +426,9 @@ fn either_tool_serves_the_bentos_of_the_other() {
     assert!(built.contains("louder:ours"), "{built}");
     let built = context.bentoml(["build", "project", "--version", "theirs"]).any_stderr().run().stdout;
     assert!(built.contains("louder:theirs"), "{built}");
-    let bento = context.bentoml_home().join("bentos/louder/ours/bento.yaml");
-    let text = fs::read_to_string(bento).expect("a built bento");
-    assert!(text.contains("models:\n- tag: loud:") && text.contains("services: []\n"), "{text}");
+    let [described, theirs] = ["ours", "theirs"].map(|version| description(&context, version));
+    assert_eq!(described, theirs);
+    assert_eq!(described["runners"].as_array().map(Vec::len), Some(4), "{described:#?}");
     let (ours, theirs) = (free_port(), free_port());
     let ekiben = context.ekiben(["serve", "louder:theirs", "--api-workers", "1", "--port"]);
     let upstream = context.bentoml(["serve", "louder:ours", "--api-workers", "1", "--port"]);
@@ -402,8 +437,26 @@ fn either_tool_serves_the_bentos_of_the_other() {
     for port in [ours, theirs] {
         wait_until_ready(loopback(port), STARTED_WITHIN);
         let answer = post(loopback(port), "/shout", &json!("hello"));
-        assert_eq!((answer.status, answer.body.as_str()), (200, "\"HELLO\""));
+        assert_eq!((answer.status, answer.body.as_str()), (200, "\"OLLEH\""));
     }
+    // The bento of upstream says in the older form how its image is made.
+    let Some(engine) = DockerEngine::shared() else { return };
+    let containerize = context.ekiben(["containerize", "louder:theirs", "-t", "louder:theirs"]);
+    let written = Written::by(containerize.args(["--to", "oci-archive:louder.tar"]));
+    assert!(written.layers.iter().any(|(title, _)| title.starts_with("model loud")), "{written:?}");
+    load(&engine, &context.work().join("louder.tar"));
+    let container = Container::run(&engine, &[], "louder:theirs");
+    container.visit(|address| {
+        wait_until_ready(address, STARTED_WITHIN);
+        assert_eq!(post(address, "/shout", &json!("hello")).body, "\"OLLEH\"");
+    });
+}
+
+/// What a bento's `bento.yaml` says, without [`DIFFERENT`].
+fn description(context: &TestContext, version: &str) -> BTreeMap<String, Value> {
+    let bento = Bento::load(&context.bentoml_home().join("bentos/louder").join(version));
+    let Value::Object(entries) = bento.expect("a built bento").document.to_json() else { panic!("no map") };
+    entries.into_iter().filter(|(key, _)| !DIFFERENT.contains(&key.as_str())).collect()
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod cloud_faults;
 mod debian;
 mod e2e_bad_input;
 mod e2e_bentofile;
+mod e2e_browser;
 mod e2e_build;
 mod e2e_clients;
 mod e2e_cloud;

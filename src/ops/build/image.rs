@@ -46,7 +46,12 @@ const AMAZON: Distro = Distro {
 /// Describes the image.
 ///
 /// A base image of the user's own gets no compilers unless its distribution is named.
-pub(super) fn describe(docker: &Docker, python: &str, requirements: &str, script: Option<&str>) -> ImageInfo {
+pub(in crate::ops) fn describe(
+    docker: &Docker,
+    python: &str,
+    requirements: &str,
+    script: Option<&str>,
+) -> ImageInfo {
     let distro = match docker.distro.as_deref() {
         Some("alpine") => ALPINE,
         Some("ubi8") => UBI8,

@@ -40,12 +40,7 @@ pub(super) fn resolve(
     transports: &Transports,
     context: &Context,
 ) -> Result<Base, ContainerizeError> {
-    let bento = job.bento;
-    let described = bento
-        .info
-        .image
-        .as_ref()
-        .ok_or_else(|| ContainerizeError::OldBento { tag: bento.info.tag.clone() })?;
+    let described = &job.described;
     if let Some(command) = described.post_commands.first() {
         return Err(plan::CommandError { command: command.clone() }.into());
     }

@@ -36,11 +36,15 @@ pub enum ContainerizeError {
         #[source]
         source: store::Error,
     },
-    /// The bento was built in a form that ekiben cannot containerize.
-    #[error("bento `{tag}` has the form of older services (spec 1), which ekiben cannot containerize yet")]
+    /// A bento of the older form wants something in its image that ekiben cannot make.
+    #[error(
+        "bento `{tag}` has the form of older services (spec 1), and ekiben cannot make an image with its `{key}`"
+    )]
     OldBento {
         /// The bento.
         tag: Tag,
+        /// What of `bento.yaml`.
+        key: String,
     },
     /// A model that lives elsewhere than in a store.
     #[error(transparent)]

@@ -4,6 +4,7 @@ mod base;
 mod contents;
 mod error;
 mod hub;
+mod older;
 mod packages;
 mod unpacked;
 
@@ -27,7 +28,7 @@ use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::pack::{self, LayerSpec, Packed};
 use crate::plan::{self, BuildPlan};
-use crate::store::{Bento, Home};
+use crate::store::{Bento, Home, ImageInfo};
 use crate::tag::TagQuery;
 use crate::transport::{Receipt, TransportName, Transports, familiar};
 
@@ -100,6 +101,8 @@ struct Job<'a> {
     /// The bento's own lock; bentos of the original tool have none.
     lock: Option<ImageLock>,
     platform: Platform,
+    /// How its image is made.
+    described: ImageInfo,
 }
 
 impl<'a> Job<'a> {
@@ -107,7 +110,8 @@ impl<'a> Job<'a> {
         let lock = ImageLock::read(&bento.path)?;
         let own = || lock.as_ref().map_or_else(Platform::host, ImageLock::platform);
         let platform = settings.platform.clone().unwrap_or_else(own);
-        Ok(Self { settings, bento, lock, platform })
+        let described = older::described(bento)?;
+        Ok(Self { settings, bento, lock, platform, described })
     }
 }
 
@@ -158,7 +162,7 @@ fn resolve(
     context: &Context,
 ) -> Result<(Base, Contents), ContainerizeError> {
     let (base, locked, models) = std::thread::scope(|scope| {
-        let locked = scope.spawn(|| packages::lock(job.bento, &job.platform, context));
+        let locked = scope.spawn(|| packages::lock(job, context));
         let models = scope.spawn(|| HubModels::resolve(job, context));
         let base = base::resolve(job, transports, context);
         let locked = locked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::super::image_requirements::for_our_images;
-use super::Context;
 use super::error::ContainerizeError;
+use super::{Context, Job, older};
 use crate::fs;
 use crate::oci::platform::Platform;
 use crate::pydeps::{
@@ -17,8 +17,10 @@ use crate::store::Bento;
 const OWN_LOCK: &str = "env/python/pylock.toml";
 /// What the original tool locked, with itself in it.
 const REQUIREMENTS: &str = "env/python/requirements.in";
-/// The result of that.
+/// The result of that; in the older form what was asked for.
 const PINNED: &str = "env/python/requirements.txt";
+/// The result in the older form.
+const OLDER_PINNED: &str = "env/python/requirements.lock.txt";
 
 /// The installed packages, and what they were installed for.
 pub(super) struct Packages {
@@ -52,15 +54,11 @@ pub(super) struct Locked {
 }
 
 /// Finds the exact packages.
-pub(super) fn lock(
-    bento: &Bento,
-    platform: &Platform,
-    context: &Context,
-) -> Result<Locked, ContainerizeError> {
+pub(super) fn lock(job: &Job<'_>, context: &Context) -> Result<Locked, ContainerizeError> {
+    let bento = job.bento;
     let host = context.python_host();
-    let python = bento.info.image.as_ref().map(|image| image.python_version.as_str()).unwrap_or_default();
-    let target = target(python, platform)?;
-    let requirements = requirements(&bento.path)?;
+    let target = target(&job.described.python_version, &job.platform)?;
+    let requirements = requirements(bento)?;
     let index = requirements.index.clone();
     let environment = if let Some(environment) = own_lock(bento, target)? {
         environment
@@ -109,9 +107,9 @@ fn own_lock(bento: &Bento, target: Target) -> Result<Option<LockedEnv>, Containe
 }
 
 /// What a bento requires of an image of ours, at the versions that the original tool locked.
-fn requirements(bento: &Path) -> Result<Requirements, ContainerizeError> {
+fn requirements(bento: &Bento) -> Result<Requirements, ContainerizeError> {
     let lines = |name: &str| -> Result<Vec<String>, ContainerizeError> {
-        let text = fs::read_if_present(&bento.join(name))?.unwrap_or_default();
+        let text = fs::read_if_present(&bento.path.join(name))?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
     };
     let pinned = lines(PINNED)?;
@@ -120,9 +118,12 @@ fn requirements(bento: &Path) -> Result<Requirements, ContainerizeError> {
         (name, wanted) = (PINNED, pinned.clone());
     }
     let mut requirements = Requirements::default();
-    let place = |index| format!("{}:{}", bento.join(name).display(), index + 1);
-    requirements.add_lines(&wanted, &bento.join("src"), &place)?;
-    requirements.constraints = pinned;
+    let place = |index| format!("{}:{}", bento.path.join(name).display(), index + 1);
+    requirements.add_lines(&wanted, &bento.path.join("src"), &place)?;
+    let options = older::index_lines(bento);
+    let place = |_| format!("{}: python", bento.path.join("bento.yaml").display());
+    requirements.add_lines(&options, &bento.path, &place)?;
+    requirements.constraints = [pinned, lines(OLDER_PINNED)?].concat();
     requirements.constraints.retain(|line| line.contains("=="));
     Ok(for_our_images(requirements))
 }

@@ -1,6 +1,7 @@
 //! The harness of the integration tests: a context of its own for every test, commands with strict expectations, and
 //! services that end with their handle.
 
+pub(crate) mod browser;
 pub(crate) mod cloud_server;
 pub(crate) mod command;
 pub(crate) mod containers;
