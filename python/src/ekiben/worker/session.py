@@ -197,8 +197,9 @@ class Session:
             "metrics": lambda frame: probes.measure(loop, frame),
         }
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
-        self._channel.send({"type": "ready"})
         self._garbage.settle(loop, calls.is_idle)
+        # Nothing may follow that a call must find done: from now on a thread may answer without the loop.
+        self._channel.send({"type": "ready"})
         await self._stop.wait()
         await self._finish(calls, probes, invocations)
 
