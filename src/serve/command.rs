@@ -47,6 +47,9 @@ pub struct ServeArgs {
     /// Workers of a service with runners [default: one for each core] [env: `BENTOML_API_WORKERS`]
     #[arg(long, value_name = "N")]
     pub api_workers: Option<NonZero<u32>>,
+    /// How much memory a worker may hold before it is replaced, such as `2Gi` [default: any] [env: `EKIBEN_WORKER_MEMORY_LIMIT`]
+    #[arg(long, value_name = "SIZE")]
+    pub worker_memory_limit: Option<String>,
     /// Seconds that a shutdown waits for requests [default: as long as they take]
     #[arg(long, value_name = "SECONDS")]
     pub timeout_graceful_shutdown: Option<u64>,
@@ -183,7 +186,7 @@ impl ServeArgs {
             arguments: arguments::read(self.arg_file.as_deref(), &self.args)?,
             announce: self.announce.clone(),
             notes: self.production.then_some(PRODUCTION_NOTE).into_iter().collect(),
-            flags: self.tls.section(),
+            flags: self.flags(&environment),
             reload: self.reload.then(|| Watch::everything(defaults.target.sources())),
             target: defaults.target,
             read_ahead: defaults.read_ahead,
@@ -198,6 +201,16 @@ impl ServeArgs {
         let working_dir = self.working_dir.as_deref();
         let found = Target::locate(text, working_dir)?;
         Ok(found.unwrap_or_else(|| Target::import(text, working_dir)))
+    }
+
+    /// Returns the options that are keys of the configuration.
+    fn flags(&self, environment: &Environment) -> Map<String, Value> {
+        let mut flags = self.tls.section();
+        let limit = self.worker_memory_limit.as_deref();
+        if let Some(limit) = limit.or_else(|| environment.text("EKIBEN_WORKER_MEMORY_LIMIT")) {
+            flags.insert("worker_memory_limit".to_owned(), limit.into());
+        }
+        flags
     }
 
     fn log_level(&self, environment: &Environment) -> Level {

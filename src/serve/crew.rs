@@ -74,7 +74,7 @@ impl Crew {
     /// Starts worker number `worker`, and keeps it running.
     pub fn hire(&mut self, worker: u32) {
         let supervisor = Arc::clone(&self.supervisor);
-        self.workers.spawn(async move { supervisor.keep(worker).await });
+        self.workers.spawn(supervisor.keep(worker));
     }
 
     /// Lets all workers finish what they have begun, and end.

@@ -138,6 +138,14 @@ impl Unit {
     }
 }
 
+impl Unit {
+    /// Returns whether the code gives a limit of a runner's method.
+    pub fn declares(&self, method: &str, limit: &str) -> bool {
+        let declared = self.config.get("batching").and_then(|methods| methods.get(method)?.get(limit));
+        declared.is_some()
+    }
+}
+
 impl UnitKind {
     /// Returns the kind as names have it.
     pub fn word(self) -> &'static str {

@@ -24,6 +24,7 @@ pub mod shutdown;
 pub mod target;
 pub mod tasks;
 pub mod tracing;
+pub mod units;
 pub mod worker;
 
 pub use command::ServeArgs;

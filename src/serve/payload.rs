@@ -1,6 +1,10 @@
 //! Bytes on their way from a client to a worker.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
+
+use super::worker::sealed::{Sealed, SealedError};
 
 /// Pieces below this are copied together, so that a client that sends single bytes cannot make us hold a read
 /// buffer for each of them.
@@ -12,6 +16,8 @@ const COPY_PIECE: usize = 64 * 1024;
 /// A body as the list of pieces it arrived in: large ones are kept where they were read, never copied.
 #[derive(Clone, Debug, Default)]
 pub struct Payload {
+    /// All of it, where it is memory that workers share.
+    shared: Option<Arc<Sealed>>,
     parts: Vec<Bytes>,
     tail: BytesMut,
     length: u64,
@@ -41,13 +47,27 @@ impl Payload {
     /// Returns the bytes, if they are in one piece.
     pub fn as_single(&self) -> Option<&[u8]> {
         match self.parts.as_slice() {
+            _ if self.shared.is_some() => None,
             [part] if self.tail.is_empty() => Some(part),
             [] => Some(&self.tail),
             _ => None,
         }
     }
 
-    /// Gives the pieces, in order; none is empty.
+    /// Returns the memory that workers share, where the body is that.
+    pub fn shared(&self) -> Option<&Arc<Sealed>> {
+        self.shared.as_ref()
+    }
+
+    /// Reads what is shared into pieces.
+    pub fn unshared(mut self) -> Result<Self, SealedError> {
+        if let Some(shared) = self.shared.take() {
+            self.parts = shared.read()?;
+        }
+        Ok(self)
+    }
+
+    /// Gives the pieces, in order; none is empty. What is shared has none.
     pub fn into_parts(mut self) -> Vec<Bytes> {
         self.flush_tail();
         self.parts.retain(|part| !part.is_empty());
@@ -58,6 +78,12 @@ impl Payload {
         if !self.tail.is_empty() {
             self.parts.push(self.tail.split().freeze());
         }
+    }
+}
+
+impl From<Arc<Sealed>> for Payload {
+    fn from(shared: Arc<Sealed>) -> Self {
+        Self { length: shared.length(), shared: Some(shared), ..Self::default() }
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::batch::policy::Limits;
 use super::config::service::Timeout;
-use super::config::{Layers, RunnerConfig, ServiceConfig, Ssl};
+use super::config::{Layers, ServiceConfig, Ssl};
 use super::crew::{Crew, Shared};
 use super::descriptors;
 use super::error::{ServeError, chain};
@@ -22,20 +22,21 @@ use super::http::front::{self, Front, Service, Surroundings};
 use super::http::listener::{Port, listen};
 use super::http::tls::{self, Protection};
 use super::log::Log;
-use super::manifest::{Batching, Endpoint, ServiceManifest, Style, UnitKind};
+use super::manifest::{Batching, Endpoint, ServiceManifest, Style, Unit, UnitKind};
 use super::readahead::{Places, ReadAhead};
 use super::reload::{Change, Watcher};
 use super::settings::{Mode, Settings};
 use super::shutdown::{Signals, end_with_starter, reap_orphans};
 use super::target::Target;
 use super::tracing::{Origin, Tracer};
+use super::units::{Company, Plan};
 use super::worker::message::Level;
 use super::worker::placement::{Machine, Placement, PlacementError};
 use super::worker::pool::{Capacity, Pool};
 use super::worker::process::WorkerCommand;
 use super::worker::roster::Roster;
 use super::worker::supervisor::{News, Role, Staffing};
-use super::worker::switchboard::{Extension, Switchboard};
+use super::worker::switchboard::Switchboard;
 
 /// Threads of the front for each so many cores. Workers do the work: more would only take turns with them.
 const CORES_PER_THREAD: usize = 4;
@@ -135,13 +136,15 @@ impl Server {
             first_failure: settings.first_failure,
             news,
         };
+        let machine = Machine::new(&settings.environment);
         let mut command = worker_command(&settings, None);
+        command.awaits_place = machine.gives_devices();
         command.runners.clone_from(layers.runners());
         let server = Self {
             front: Arc::new(Front::new(Arc::clone(&roster))),
             entry: Crew::new(Role::Entry, command, &shared, roster),
             units: Vec::new(),
-            machine: Machine::new(&settings.environment),
+            machine,
             port: None,
             authority: String::new(),
             closing: watch::channel(false).0,
@@ -315,15 +318,15 @@ impl Server {
         let (config, merged) = self.configure(manifest)?;
         self.note(&config, manifest.style);
         self.protect(config.ssl.as_ref())?;
-        let tracer = self.tracer(manifest, &config)?;
-        let workers = config.workers;
+        let tracer = self.tracer(manifest, &config)?.map(Arc::new);
+        let (workers, memory_limit) = (config.workers, config.worker_memory_limit);
         if self.port.is_none() {
             self.settings.backlog = self.settings.backlog.or(Some(config.backlog));
             self.open(SocketAddr::new(config.host, config.port))?;
         }
         self.tell_starter()?;
         let placement = self.place(&manifest.name, &merged, workers)?;
-        let units = self.staff_units(manifest)?;
+        let units = self.staff_units(manifest, tracer.as_ref())?;
         let slots = self.slots(manifest, config.threads);
         let capacity = Capacity { slots, is_serial: manifest.slots == 1 };
         let pool = Pool::new(limits(&manifest.endpoints), capacity);
@@ -337,7 +340,7 @@ impl Server {
         };
         let service = Arc::new(Service::new(manifest, config, surroundings));
         let (name, component) = (Arc::clone(&service.name), Arc::clone(service.component(0)));
-        let staffing = Staffing { pool, service: name, component };
+        let staffing = Staffing { pool, service: name, component, memory_limit };
         self.front.serve(service);
         self.entry.place(placement);
         self.entry.staff(staffing);
@@ -348,53 +351,57 @@ impl Server {
     }
 
     /// Starts the workers of what the service calls; returns how they are.
-    fn staff_units(&mut self, manifest: &ServiceManifest) -> Result<Vec<front::Unit>, ServeError> {
+    fn staff_units(
+        &mut self,
+        manifest: &ServiceManifest,
+        tracer: Option<&Arc<Tracer>>,
+    ) -> Result<Vec<front::Unit>, ServeError> {
+        let version = self.settings.target.version().to_owned();
+        let company = Company { service: &manifest.name, version: &version, tracer };
         let mut units = Vec::new();
         for unit in &manifest.units {
-            let (workers, placement, timeout) = match unit.kind {
-                UnitKind::Service => {
-                    let merged = self.layers.merge(&unit.name, &unit.config)?;
-                    let config = ServiceConfig::new(&merged)?;
-                    let placement = self.place(&unit.name, &merged, config.workers)?;
-                    (config.workers, placement, config.timeout.limit)
-                }
-                UnitKind::Runner => {
-                    let config = RunnerConfig::new(&self.layers.runner(&unit.name)?)?;
-                    let placement = match &unit.workers {
-                        Some(workers) => Placement::decided(workers.clone()),
-                        None => self.machine.place_runner(unit.abilities, &config),
-                    };
-                    (placement.workers(), placement, self.timeout()?.unwrap_or(config.timeout))
-                }
-            };
-            let command = worker_command(&self.settings, Some(unit.id()));
+            let plan = self.plan(unit)?;
+            let mut command = worker_command(&self.settings, Some(unit.id()));
+            command.batching = plan.batching;
             let roster = Arc::new(Roster::default());
             let mut crew = Crew::new(Role::Unit(unit.kind), command, &self.shared, Arc::clone(&roster));
-            crew.place(placement);
-            let capacity = Capacity { slots: unit.slots, is_serial: unit.slots == 1 };
-            let pool = Pool::new(limits(&unit.endpoints), capacity);
-            let name: Arc<str> = unit.name.as_str().into();
-            let methods: Vec<Arc<str>> =
-                unit.endpoints.iter().map(|endpoint| endpoint.name.as_str().into()).collect();
-            let places = methods.iter().enumerate();
-            let extension = Extension {
-                pool: Arc::clone(&pool),
-                roster: Arc::clone(&roster),
-                methods: places
-                    .map(|(place, method)| (method.to_string(), (place, Arc::clone(method))))
-                    .collect(),
-                timeout,
-            };
+            crew.place(plan.placement.clone());
+            let (extension, shown) = plan.open(unit, &roster, company);
+            crew.staff(Staffing {
+                pool: Arc::clone(&shown.pool),
+                service: Arc::clone(&shown.name),
+                component: unit.id().into(),
+                memory_limit: plan.memory_limit,
+            });
             self.shared.switchboard.connect(unit.id(), Arc::new(extension));
-            let (service, component) = (Arc::clone(&name), unit.id().into());
-            crew.staff(Staffing { pool: Arc::clone(&pool), service, component });
-            units.push(front::Unit { kind: unit.kind, name, methods, roster, pool });
-            for worker in 1..=workers {
+            units.push(shown);
+            for worker in 1..=plan.workers {
                 crew.hire(worker);
             }
             self.units.push(crew);
         }
         Ok(units)
+    }
+
+    /// Plans how a unit is to be run.
+    fn plan(&mut self, unit: &Unit) -> Result<Plan, ServeError> {
+        let mut plan = match unit.kind {
+            UnitKind::Service => {
+                let merged = self.layers.merge(&unit.name, &unit.config)?;
+                Plan::service(&merged, |workers| self.place(&unit.name, &merged, workers))?
+            }
+            UnitKind::Runner => {
+                let place = |config: &_| match &unit.workers {
+                    Some(workers) => Ok(Placement::decided(workers.clone())),
+                    None => Ok(self.machine.place_runner(&unit.name, unit.abilities, config)?),
+                };
+                Plan::runner(&self.layers.runner(&unit.name)?, place)?
+            }
+        };
+        if let Some(timeout) = self.timeout()? {
+            plan.set_timeout(timeout);
+        }
+        Ok(plan)
     }
 
     /// Gives a service its devices; where there are not enough, it goes on without.
@@ -423,8 +430,8 @@ impl Server {
             Style::Legacy => self.layers.api_server(),
         };
         let mut config = ServiceConfig::new(&merged)?;
-        if let Some(timeout) = &self.settings.timeout {
-            config.timeout = Timeout::new(Some(&Value::Number(timeout.clone())))?;
+        if let Some(timeout) = self.timeout()? {
+            config.timeout = timeout;
         }
         let is_local = manifest.style == Style::Legacy && self.settings.mode == Mode::Development;
         if is_local && ServiceConfig::address(&merged)?.0.is_none() {
@@ -446,10 +453,10 @@ impl Server {
         Ok((config, merged))
     }
 
-    /// The time that a call of a runner may take, where the command line says so.
-    fn timeout(&self) -> Result<Option<Duration>, ServeError> {
+    /// The time that a call may take, where the command line says so.
+    fn timeout(&self) -> Result<Option<Timeout>, ServeError> {
         let given = self.settings.timeout.clone().map(Value::Number);
-        Ok(given.map(|given| Timeout::new(Some(&given))).transpose()?.map(|timeout| timeout.limit))
+        Ok(given.map(|given| Timeout::new(Some(&given))).transpose()?)
     }
 
     /// Tells of what is configured and has no effect.
@@ -570,6 +577,8 @@ fn worker_command(settings: &Settings, unit: Option<String>) -> WorkerCommand {
         runners: Map::new(),
         mode: settings.mode,
         unit,
+        batching: None,
+        awaits_place: false,
         placement: Arc::default(),
     }
 }

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::support::serve::{Plan, Reply, Server, read_reply, request};
@@ -21,17 +21,8 @@ const IDLE: u64 = 10_000;
 /// What a process needs besides its connections.
 const SPARE: u64 = 500;
 
-/// How long workers are killed under load.
-const KILLING: Duration = Duration::from_secs(20);
-
-/// How often one is killed.
-const KILL_EVERY: Duration = Duration::from_secs(2);
-
 /// How long clients wait after a refusal; it says a second.
 const MODESTY: Duration = Duration::from_millis(100);
-
-/// The longest that any answer may take while a worker is started again.
-const NO_HANG: Duration = Duration::from_secs(10);
 
 fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -220,43 +211,6 @@ fn call(mut stream: TcpStream, body: &str) -> Option<Reply> {
     stream.set_read_timeout(Some(Duration::from_mins(1))).ok()?;
     stream.write_all(&request("POST", "/sleep", &[], body.as_bytes())).ok()?;
     read_reply(&mut BufReader::new(stream), false)
-}
-
-#[test]
-fn workers_that_are_killed_under_load_cost_their_own_calls_alone() {
-    let server = Plan::fake("ok")
-        .env("FAKE_SLOTS", "4")
-        .config(&json!({"workers": 2, "logging": {"access": {"enabled": false}}}));
-    let server = server.start_ready();
-    let load = Load::start(&server, 6, "0.005");
-    let kills = AtomicU64::new(0);
-    let begun = Instant::now();
-    while begun.elapsed() < KILLING {
-        if let Some(pid) = call(server.connect(), "0").and_then(|reply| reply_pid(&reply)) {
-            // One that has died since then is as good as killed.
-            let _ = kill_process(pid, Signal::KILL);
-            kills.fetch_add(1, Ordering::Relaxed);
-        }
-        std::thread::sleep(KILL_EVERY);
-    }
-    let Tally { statuses, slowest } = load.end();
-    let kills = kills.load(Ordering::Relaxed);
-    let answered = statuses.get(&200).copied().unwrap_or(0);
-    let refused = statuses.get(&503).copied().unwrap_or(0);
-    assert_eq!(answered + refused, statuses.values().sum::<u64>(), "{statuses:?}");
-    assert!(kills >= 5 && answered > 500, "{kills} kills, {statuses:?}");
-    assert!(slowest < NO_HANG, "{slowest:?}");
-    // Calls die with their worker, and are refused while none is left; the other worker serves on most of the time.
-    assert!(refused * 10 < answered, "{kills} kills, {statuses:?}");
-    server.wait_for("both workers", || server.get("/metrics").text().contains("state=\"ready\"} 2"));
-    let _ended = server.stop(Signal::TERM).succeeded();
-}
-
-fn reply_pid(reply: &Reply) -> Option<Pid> {
-    (reply.status == 200)
-        .then(|| reply.json()["pid"].as_i64())
-        .flatten()
-        .and_then(|pid| Pid::from_raw(pid.try_into().ok()?))
 }
 
 #[test]

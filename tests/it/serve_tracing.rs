@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::fake_server::{Answer, Handler, Received, Server as FakeServer};
+use crate::support::peers::{Venv, program};
 use crate::support::serve::Plan;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -292,4 +293,70 @@ fn nothing_is_traced_unless_configured() {
     assert!(reply.json()["headers"].as_array().unwrap().contains(&json!(["traceparent", parent])));
     let _ended = server.stop(Signal::TERM).succeeded();
     assert!(collector.received.lock().unwrap().is_empty());
+}
+
+const SERVICES: &str = r"
+import bentoml
+
+
+@bentoml.service
+class Last:
+    @bentoml.api
+    def answer(self) -> int:
+        return 42
+
+
+@bentoml.service
+class Inner:
+    last = bentoml.depends(Last)
+
+    @bentoml.api
+    async def ask(self) -> int:
+        return await self.last.to_async.answer()
+
+
+@bentoml.service
+class Outer:
+    inner = bentoml.depends(Inner)
+
+    @bentoml.api
+    def ask(self) -> int:
+        return self.inner.to_sync.ask()
+";
+
+/// Each call of another unit is a span below the call that makes it.
+#[test]
+fn calls_between_units_are_spans_below_one_another() {
+    let (collector, address) = Collector::start();
+    let python = program(Venv::Sdk, "python").to_str().unwrap().to_owned();
+    let endpoint = format!("http://{}/v1/traces", address.address);
+    let tracing = json!({"exporter_type": "otlp", "sample_rate": 1.0, "excluded_urls": ["readyz$", "metrics$"],
+        "otlp": {"protocol": "http", "endpoint": endpoint}});
+    let server = Plan::target(Some("service:Outer"))
+        .file("service.py", SERVICES)
+        .arguments(&["--python", &python])
+        .env("BENTOML_CONFIG_OVERRIDES", &json!({"services": {"tracing": tracing}}).to_string())
+        .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+        .start_ready();
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    let reply = server.request("POST", "/ask", &[("traceparent", parent.as_str())], b"");
+    assert_eq!((reply.status, reply.text().as_str()), (200, "42"));
+    server.wait_for("three spans", || collector.spans().len() >= 3);
+    let spans = collector.spans();
+    let span = |service: &str| {
+        let found = spans.iter().find(|span| span.resource["service.name"] == service);
+        found.unwrap_or_else(|| panic!("no span of {service}: {spans:?}"))
+    };
+    let (outer, inner, last) = (span("Outer"), span("Inner"), span("Last"));
+    assert_eq!(outer.id, reply.header("x-bentoml-request-id").unwrap());
+    assert_eq!([&outer.parent, &inner.parent, &last.parent], [PARENT, &outer.id, &inner.id]);
+    assert!(spans.iter().all(|span| span.trace == TRACE), "{spans:?}");
+    assert_eq!((inner.name.as_str(), last.name.as_str()), ("service:Inner ask", "service:Last answer"));
+    assert_eq!((inner.attributes["ekiben.worker"].as_str(), inner.status), ("1", 0));
+    assert!(last.nanos <= inner.nanos && inner.nanos <= outer.nanos, "{spans:?}");
+    // Requests that are not kept have none below them.
+    let unkept = format!("00-{TRACE}-{PARENT}-00");
+    assert_eq!(server.request("POST", "/ask", &[("traceparent", unkept.as_str())], b"").status, 200);
+    let _ended = server.stop(Signal::TERM).succeeded();
+    assert_eq!(collector.spans().len(), 3);
 }

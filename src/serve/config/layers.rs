@@ -31,12 +31,23 @@ const SETTINGS: &[&str] = &[
     "threads",
     "tracing",
     "traffic",
+    "worker_memory_limit",
     "workers",
 ];
 
 /// Keys that mean a setting below `runners`; any other key is a runner's name.
-const RUNNER_SETTINGS: &[&str] =
-    &["batching", "logging", "metrics", "resources", "traffic", "workers_per_resource"];
+const RUNNER_SETTINGS: &[&str] = &[
+    "batching",
+    "logging",
+    "metrics",
+    "resources",
+    "traffic",
+    "worker_memory_limit",
+    "workers_per_resource",
+];
+
+/// What of the command line is for runners too.
+const RUNNER_FLAGS: &[&str] = &["worker_memory_limit"];
 
 /// Versions of the configuration: of services of functions, and of classes.
 const VERSIONS: [u64; 2] = [1, 2];
@@ -124,6 +135,8 @@ impl Layers {
             Some(Value::Null) | None => {}
             Some(other) => return Err(not_a_map(&format!("runners.{name}"), other)),
         }
+        let flags = self.flags.iter().filter(|(key, _)| RUNNER_FLAGS.contains(&key.as_str()));
+        overlay(&mut merged, flags);
         Ok(merged)
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::ConfigError;
+use crate::serve::worker::memory::Memory;
 
 /// Finds values by their dotted keys; null is absent.
 pub(super) struct Reader<'a> {
@@ -37,6 +38,14 @@ impl<'a> Reader<'a> {
         let Some(value) = self.find(key) else { return Ok(None) };
         let count = integer(value).and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
         count.map(Some).ok_or_else(|| wrong(key, expected, value))
+    }
+
+    /// Reads an amount of memory: a number of bytes, or one with a unit.
+    pub(super) fn memory(&self, key: &str) -> Result<Option<Memory>, ConfigError> {
+        let Some(value) = self.find(key) else { return Ok(None) };
+        let found = value.as_u64().map(|bytes| bytes.to_string());
+        let found = found.as_deref().or_else(|| value.as_str()).and_then(Memory::parse);
+        found.map(Some).ok_or_else(|| wrong(key, "an amount of memory such as `2Gi`", value))
     }
 
     pub(super) fn path(&self, key: &str) -> Result<Option<PathBuf>, ConfigError> {

@@ -1,11 +1,12 @@
 //! One runner's configuration: the section `runners` of the older form of the file (runtime contract 7.2).
 
-use std::time::Duration;
-
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::ConfigError;
-use super::service::Timeout;
+use super::reader::{Reader, number};
+use super::service::{Metrics, Timeout};
+use crate::serve::worker::memory::Memory;
 
 /// How long a call of a runner may take by default, in seconds.
 const TIMEOUT: u32 = 900;
@@ -14,13 +15,53 @@ const TIMEOUT: u32 = 900;
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunnerConfig {
     /// How many workers for each device, or for each core of a runner that computes with one thread.
-    pub workers_per_resource: u32,
+    pub workers_per_resource: Density,
     /// How long a call may take.
-    pub timeout: Duration,
+    pub timeout: Timeout,
+    /// How many calls are taken at a time; more are refused.
+    pub max_concurrency: Option<u32>,
+    /// A worker that holds more memory is replaced; `None` is any amount.
+    pub worker_memory_limit: Option<Memory>,
+    /// How calls are merged.
+    pub batching: BatchConfig,
+    /// How calls are counted; `None` when they are not.
+    pub metrics: Option<Metrics>,
     /// How many cores it has; `None` is all.
     pub cores: Option<u32>,
     /// Which devices it has; `None` is all.
     pub devices: Option<Devices>,
+}
+
+/// How calls of a runner are merged, where its code does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BatchConfig {
+    /// Whether they are merged at all.
+    pub enabled: bool,
+    /// Most rows of a batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_batch_size: Option<u32>,
+    /// How long a call may take, from its arrival to the end of its batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_latency_ms: Option<u32>,
+}
+
+/// How many workers there are for a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Density {
+    /// So many for each.
+    Workers(u32),
+    /// One for so many of them.
+    Devices(u32),
+}
+
+impl Density {
+    /// How many workers a core has: one at least.
+    pub fn on_core(self) -> u32 {
+        match self {
+            Self::Workers(workers) => workers,
+            Self::Devices(_) => 1,
+        }
+    }
 }
 
 /// Which devices a runner has.
@@ -46,21 +87,51 @@ impl RunnerConfig {
             let value = resources.and_then(|resources| resources.get(name));
             value.filter(|value| !value.is_null() && value.as_str() != Some("system"))
         };
+        let root = Reader { values: merged };
         let timeout = merged.get("traffic").and_then(|traffic| traffic.get("timeout"));
         let timeout = timeout.filter(|timeout| !timeout.is_null());
         Ok(Self {
-            workers_per_resource: workers(merged.get("workers_per_resource"))?,
-            timeout: Timeout::new(Some(timeout.unwrap_or(&Value::from(TIMEOUT))))?.limit,
+            workers_per_resource: density(merged.get("workers_per_resource"))?,
+            max_concurrency: count(&root, "traffic.max_concurrency")?,
+            worker_memory_limit: root.memory("worker_memory_limit").map_err(of_runners)?,
+            batching: BatchConfig {
+                enabled: root.flag("batching.enabled", true).map_err(of_runners)?,
+                max_batch_size: count(&root, "batching.max_batch_size")?,
+                max_latency_ms: count(&root, "batching.max_latency_ms")?,
+            },
+            metrics: Metrics::read(&root, "bentoml_runner").map_err(of_runners)?,
+            timeout: Timeout::new(Some(timeout.unwrap_or(&Value::from(TIMEOUT))))?,
             cores: resource("cpu").map(cores).transpose()?,
             devices: resource("nvidia.com/gpu").map(devices).transpose()?,
         })
     }
 }
 
-fn workers(value: Option<&Value>) -> Result<u32, ConfigError> {
-    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(1) };
-    let count = value.as_u64().and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
-    count.ok_or_else(|| wrong("workers_per_resource", "a whole number above 0", value))
+fn count(root: &Reader<'_>, key: &str) -> Result<Option<u32>, ConfigError> {
+    root.count(key).map_err(of_runners)
+}
+
+/// Names a key as it stands in the file.
+fn of_runners(error: ConfigError) -> ConfigError {
+    match error {
+        ConfigError::Value { key, expected, found } => {
+            ConfigError::Value { key: format!("runners.{key}"), expected, found }
+        }
+        other => other,
+    }
+}
+
+fn density(value: Option<&Value>) -> Result<Density, ConfigError> {
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(Density::Workers(1)) };
+    let each = number(value).filter(|each| *each > 0.0 && *each < f64::from(u16::MAX));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+    let density = match each {
+        Some(each) if each < 1.0 => Some(Density::Devices((1.0 / each).round() as u32)),
+        Some(each) if each.fract() == 0.0 => Some(Density::Workers(each as u32)),
+        _ => None,
+    };
+    let expected = "a whole number above 0, or a part of 1";
+    density.ok_or_else(|| wrong("workers_per_resource", expected, value))
 }
 
 /// Reads a number of cores: `2`, `1.5` or `"500m"`; parts are rounded up.
@@ -114,7 +185,11 @@ mod tests {
     #[test]
     fn a_runner_has_upstreams_defaults() {
         let config = read(&json!({})).unwrap();
-        assert_eq!((config.workers_per_resource, config.timeout.as_secs()), (1, 900));
+        assert_eq!((config.workers_per_resource, config.timeout.limit.as_secs()), (Density::Workers(1), 900));
+        assert_eq!((config.max_concurrency, config.worker_memory_limit), (None, None));
+        assert_eq!(config.metrics.unwrap().namespace, "bentoml_runner");
+        let batching = BatchConfig { enabled: true, max_batch_size: None, max_latency_ms: None };
+        assert_eq!(config.batching, batching);
         assert_eq!((config.cores, config.devices), (None, None));
         assert_eq!(read(&json!({"resources": "system"})).unwrap().cores, None);
     }
@@ -129,12 +204,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_calls_is_read() {
+        let config = read(&json!({
+            "workers_per_resource": 0.5, "worker_memory_limit": "1Gi",
+            "traffic": {"timeout": 2.5, "max_concurrency": 3},
+            "batching": {"enabled": false, "max_batch_size": 7, "max_latency_ms": "50"},
+        }))
+        .unwrap();
+        assert_eq!((config.workers_per_resource, config.max_concurrency), (Density::Devices(2), Some(3)));
+        assert_eq!(
+            (config.timeout.limit.as_millis(), config.worker_memory_limit),
+            (2500, Some(Memory(1 << 30)))
+        );
+        let batching = BatchConfig { enabled: false, max_batch_size: Some(7), max_latency_ms: Some(50) };
+        assert_eq!(config.batching, batching);
+        assert_eq!(serde_json::to_value(batching).unwrap()["max_latency_ms"], 50);
+    }
+
+    #[test]
     fn wrong_values_are_named() {
         let message = |value: Value| read(&value).unwrap_err();
         assert_eq!(
             message(json!({"workers_per_resource": 0})),
-            "invalid configuration: `runners.workers_per_resource` must be a whole number above 0, but is `0`"
+            "invalid configuration: `runners.workers_per_resource` must be a whole number above 0, or a part of 1, but is `0`"
         );
+        assert!(message(json!({"workers_per_resource": 1.5})).contains("`runners.workers_per_resource`"));
+        let found = message(json!({"batching": {"max_batch_size": 0}}));
+        assert!(found.contains("`runners.batching.max_batch_size` must be a positive number"), "{found}");
         assert!(message(json!({"resources": {"cpu": "many"}})).contains("`runners.resources.cpu`"));
         assert!(message(json!({"resources": {"nvidia.com/gpu": {}}})).contains("a number of devices"));
     }

@@ -12,6 +12,7 @@ use super::identity_format::IdentityFormat;
 use super::reader::{Reader, integer, number, wrong};
 use super::ssl::Ssl;
 use super::tracing::Tracing;
+use crate::serve::worker::memory::Memory;
 
 /// Bounds of the request duration histogram, in seconds (runtime contract 8.2).
 const DURATION_BUCKETS: &[f64] =
@@ -41,6 +42,7 @@ const SECTIONS: &[&str] = &[
     "logging.access.format",
     "metrics",
     "metrics.duration",
+    "runner_probe",
     "ssl",
     "tracing",
     "tracing.otlp",
@@ -58,6 +60,10 @@ pub struct ServiceConfig {
     pub workers: u32,
     /// How many synchronous calls one worker runs at a time.
     pub threads: u32,
+    /// A worker that holds more memory is replaced; `None` is any amount.
+    pub worker_memory_limit: Option<Memory>,
+    /// Whether the service is ready only when what it calls is.
+    pub probes_units: bool,
     /// Connections the kernel keeps for us.
     pub backlog: u32,
     /// When a request is answered with 504.
@@ -154,10 +160,12 @@ impl ServiceConfig {
         Ok(Self {
             workers: workers(&root)?,
             threads: root.count("threads")?.unwrap_or(1),
+            worker_memory_limit: root.memory("worker_memory_limit")?,
+            probes_units: root.flag("runner_probe.enabled", true)?,
             backlog: backlog(&root)?,
             timeout,
             max_concurrency: root.count("traffic.max_concurrency")?,
-            metrics: root.flag("metrics.enabled", true)?.then(|| metrics(&root)).transpose()?,
+            metrics: Metrics::read(&root, "bentoml_service")?,
             access_log: root.flag("logging.access.enabled", true)?.then(|| access_log(&root)).transpose()?,
             host: host(&root)?.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             port: port(&root)?.unwrap_or(3000),
@@ -263,17 +271,23 @@ fn workers(root: &Reader<'_>) -> Result<u32, ConfigError> {
     root.positive("workers", "a positive number or `cpu_count`").map(|workers| workers.unwrap_or(1))
 }
 
-fn metrics(root: &Reader<'_>) -> Result<Metrics, ConfigError> {
-    let namespace = root.text("metrics.namespace")?.unwrap_or("bentoml_service").to_owned();
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    if namespace.is_empty()
-        || !namespace.chars().all(is_name)
-        || namespace.starts_with(|c: char| c.is_ascii_digit())
-    {
-        let value = Value::String(namespace);
-        return Err(wrong("metrics.namespace", "a name of letters, digits and `_`", &value));
+impl Metrics {
+    /// Reads the section `metrics`; `None` when it turns them off.
+    pub(super) fn read(root: &Reader<'_>, namespace: &str) -> Result<Option<Self>, ConfigError> {
+        if !root.flag("metrics.enabled", true)? {
+            return Ok(None);
+        }
+        let namespace = root.text("metrics.namespace")?.unwrap_or(namespace).to_owned();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        if namespace.is_empty()
+            || !namespace.chars().all(is_name)
+            || namespace.starts_with(|c: char| c.is_ascii_digit())
+        {
+            let value = Value::String(namespace);
+            return Err(wrong("metrics.namespace", "a name of letters, digits and `_`", &value));
+        }
+        Ok(Some(Self { namespace, buckets: buckets(root)? }))
     }
-    Ok(Metrics { namespace, buckets: buckets(root)? })
 }
 
 fn buckets(root: &Reader<'_>) -> Result<Buckets, ConfigError> {
@@ -343,6 +357,7 @@ mod tests {
         assert_eq!(config.metrics.unwrap().namespace, "bentoml_service");
         assert_eq!(config.access_log.unwrap().skip_paths, SKIPPED_PATHS);
         assert_eq!((config.cors, config.max_concurrency), (None, None));
+        assert_eq!((config.worker_memory_limit, config.probes_units), (None, true));
     }
 
     #[test]
@@ -351,10 +366,12 @@ mod tests {
             "workers": "3", "traffic": {"timeout": 2.0, "max_concurrency": null},
             "metrics": {"duration": {"min": 1, "max": 10, "factor": 4}},
             "logging": {"access": {"enabled": false}}, "http": {"port": "8080", "host": "::1"},
+            "worker_memory_limit": "2Gi", "runner_probe": {"enabled": false},
         }))
         .unwrap();
         assert_eq!((config.workers, config.port, config.access_log), (3, 8080, None));
         assert_eq!(config.timeout.written, "2.0");
+        assert_eq!((config.worker_memory_limit, config.probes_units), (Some(Memory(2 << 30)), false));
         assert_eq!(config.metrics.unwrap().buckets, [1.0, 4.0, 10.0]);
         assert!(
             super::ServiceConfig::new(json!({"workers": "cpu_count"}).as_object().unwrap()).unwrap().workers
@@ -389,6 +406,8 @@ mod tests {
         assert_eq!(found, "invalid configuration: `backlog` must be a number above 64, but is `64`");
         let found = message(json!({"endpoints": {"livez": "alive"}}));
         assert!(found.contains("`endpoints.livez` must be a path that begins with `/`"), "{found}");
+        let found = message(json!({"worker_memory_limit": "much"}));
+        assert!(found.contains("must be an amount of memory such as `2Gi`, but is `\"much\"`"), "{found}");
         let found = message(json!({"replicate_process": true}));
         assert!(found.starts_with("`replicate_process` is not supported as configured: "), "{found}");
         let found = message(json!({"logging": {"access": {"format": {"trace_id": "%x"}}}}));

@@ -13,6 +13,7 @@ use super::connection::Peer;
 use super::front::Service;
 use super::identity::Identity;
 use super::traced::Traced;
+use crate::serve::tracing::Entered;
 use crate::serve::worker::message::Level;
 
 /// The status that is logged of a request whose client left before the answer was complete.
@@ -31,6 +32,8 @@ pub struct Exchange {
     label: usize,
     line: Option<String>,
     traced: Option<Traced>,
+    /// Known as a part of its trace to what it calls.
+    _entered: Option<Entered>,
     answer: Option<(StatusCode, HeaderMap, Option<usize>)>,
     is_over: bool,
 }
@@ -48,11 +51,14 @@ impl Exchange {
         let identity = service.identities.identify(request.headers());
         let tracer = service.tracer.as_ref().filter(|_| identity.is_sampled);
         let traced = tracer.and_then(|tracer| Traced::begin(tracer, peer, request, service.label(label)));
+        let entered = traced.as_ref().zip(tracer);
+        let entered = entered.map(|(_, tracer)| tracer.open.enter(&identity.request, &identity.trace));
         Self {
             service: Arc::clone(service),
             started: Instant::now(),
             identity,
             traced,
+            _entered: entered,
             worker: 0,
             label,
             line,

@@ -70,7 +70,7 @@ pub struct Service {
     /// Whether workers have metrics of their own.
     pub has_user_metrics: bool,
     /// Where spans of requests go, if they go anywhere.
-    pub tracer: Option<Tracer>,
+    pub tracer: Option<Arc<Tracer>>,
     /// How many more requests of APIs are taken; `None` is any number.
     pub permits: Option<Arc<Semaphore>>,
     /// What was submitted to be run later.
@@ -100,6 +100,8 @@ pub struct Unit {
     pub roster: Arc<Roster>,
     /// Its workers.
     pub pool: Arc<Pool>,
+    /// The counts of its calls, unless they are off.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 impl Unit {
@@ -129,7 +131,7 @@ pub struct Surroundings {
     /// The bento's version.
     pub version: String,
     /// Where spans of requests go, if they go anywhere.
-    pub tracer: Option<Tracer>,
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 impl Service {
@@ -141,7 +143,8 @@ impl Service {
         let (name, style) = (manifest.name.as_str(), manifest.style);
         let apis = manifest.endpoints.iter().filter(|endpoint| endpoint.mounts.is_empty()).count();
         let endpoints = manifest.endpoints.iter().map(|endpoint| endpoint.batch.as_ref());
-        let names = Names { service: name, version: &version, has_runner: style == Style::Class };
+        let runner = Some(name).filter(|_| style == Style::Class);
+        let names = Names { service: name, version: &version, runner };
         let metrics = config.metrics.as_ref().map(|own| Metrics::new(own, routes.labels(), apis, names));
         let (role, server) = match style {
             Style::Class => ("entry_service", format!("BentoML Service/{name}")),

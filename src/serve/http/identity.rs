@@ -39,6 +39,11 @@ impl Identities {
         Self { next: AtomicU64::new(u64::from_le_bytes(seed)), sample_rate }
     }
 
+    /// Gives the identity of a call that belongs to a request.
+    pub fn span(&self) -> Arc<str> {
+        format!("{:016x}", self.number()).into()
+    }
+
     /// Gives the identity of a request with these headers.
     pub fn identify(&self, headers: &HeaderMap) -> Identity {
         let request = format!("{:016x}", self.number()).into();

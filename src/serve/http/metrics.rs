@@ -46,8 +46,8 @@ pub struct Names<'a> {
     pub service: &'a str,
     /// The bento's version.
     pub version: &'a str,
-    /// Whether the service counts as a runner of its own name, as upstream has it for classes.
-    pub has_runner: bool,
+    /// What is counted as a runner: classes are, by their own names, as upstream has it.
+    pub runner: Option<&'a str>,
 }
 
 /// What is told of the workers on the same page.
@@ -59,6 +59,8 @@ pub struct Workers {
     pub total: usize,
     /// Times a worker was started again.
     pub restarts: u64,
+    /// Times a worker was replaced for the memory that it held.
+    pub replacements: u64,
     /// Calls that wait for a slot.
     pub waiting: usize,
     /// Calls that run, those included that nobody waits for any more.
@@ -80,7 +82,8 @@ impl Metrics {
         });
         let (service, version) = (escape(names.service), escape(names.version));
         let identity = format!("service_name=\"{service}\",service_version=\"{version}\"");
-        let runner = if names.has_runner { format!("runner_name=\"{service}\",") } else { String::new() };
+        let runner = names.runner.map(|runner| format!("runner_name=\"{}\",", escape(runner)));
+        let runner = runner.unwrap_or_default();
         Self {
             namespace: config.namespace.clone(),
             bounds: config.buckets.clone(),
@@ -114,34 +117,75 @@ impl Metrics {
         }
     }
 
-    /// Writes the page.
-    pub fn render(&self, workers: Workers, batched: &[Batched<'_>]) -> String {
+    /// Writes the page, with the counts of units after the service's own.
+    pub fn render(&self, workers: Workers, batched: &[Batched<'_>], units: &[&Self]) -> String {
         let mut page = String::with_capacity(16 * 1024);
         // Writing to a string does not fail.
-        let _ = self.write_requests(&mut page).and_then(|()| self.write_workers(&mut page, workers));
+        let all: Vec<&Self> = std::iter::once(self).chain(units.iter().copied()).collect();
+        let _ = write_requests(&mut page, &all).and_then(|()| self.write_workers(&mut page, workers));
         batch_metrics::write(&mut page, &self.identity, batched);
         page
     }
 
-    fn write_requests(&self, page: &mut String) -> std::fmt::Result {
-        let (space, labels) = (&self.namespace, &self.labels);
-        head(page, space, "request_total", "Total number of HTTP requests", "counter")?;
-        self.each(|endpoint, status, counts| {
-            let total = counts.total;
-            writeln!(
-                page,
-                "{space}_request_total{{endpoint=\"{endpoint}\",http_response_code=\"{status}\",{labels}}} {total}.0"
-            )
-        })?;
-        head(page, space, "request_duration_seconds", "API HTTP request duration in seconds", "histogram")?;
-        self.each(|endpoint, status, counts| {
+    fn write_workers(&self, page: &mut String, workers: Workers) -> std::fmt::Result {
+        let labels = &self.labels;
+        let Workers { ready, total, restarts, replacements, waiting, running } = workers;
+        head(page, "ekiben", "workers", "Worker processes", "gauge")?;
+        writeln!(page, "ekiben_workers{{{labels},state=\"ready\"}} {ready}")?;
+        writeln!(page, "ekiben_workers{{{labels},state=\"unready\"}} {}", total.saturating_sub(ready))?;
+        head(page, "ekiben", "worker_restarts_total", "Workers started again after they died", "counter")?;
+        writeln!(page, "ekiben_worker_restarts_total{{{labels}}} {restarts}")?;
+        let help = "Workers replaced because they held more memory than they may";
+        head(page, "ekiben", "worker_replacements_total", help, "counter")?;
+        writeln!(page, "ekiben_worker_replacements_total{{{labels}}} {replacements}")?;
+        head(page, "ekiben", "calls_waiting", "Calls that wait for a slot", "gauge")?;
+        writeln!(page, "ekiben_calls_waiting{{{labels}}} {waiting}")?;
+        let help = "Calls that workers run, those included that no client waits for any more";
+        head(page, "ekiben", "calls_running", help, "gauge")?;
+        writeln!(page, "ekiben_calls_running{{{labels}}} {running}")
+    }
+}
+
+/// Writes the series of requests; those of one name stand together, whatever they are of.
+fn write_requests(page: &mut String, all: &[&Metrics]) -> std::fmt::Result {
+    let mut spaces: Vec<&str> = Vec::new();
+    for metrics in all {
+        if !spaces.contains(&metrics.namespace.as_str()) {
+            spaces.push(&metrics.namespace);
+        }
+    }
+    for space in spaces {
+        let of_space: Vec<&Metrics> =
+            all.iter().copied().filter(|metrics| metrics.namespace == space).collect();
+        write_totals(page, space, &of_space)?;
+        write_durations(page, space, &of_space)?;
+        write_gauges(page, space, &of_space)?;
+    }
+    Ok(())
+}
+
+fn write_totals(page: &mut String, space: &str, all: &[&Metrics]) -> std::fmt::Result {
+    head(page, space, "request_total", "Total number of HTTP requests", "counter")?;
+    each(all, |labels, endpoint, status, counts| {
+        let total = counts.total;
+        writeln!(
+            page,
+            "{space}_request_total{{endpoint=\"{endpoint}\",http_response_code=\"{status}\",{labels}}} {total}.0"
+        )
+    })
+}
+
+fn write_durations(page: &mut String, space: &str, all: &[&Metrics]) -> std::fmt::Result {
+    head(page, space, "request_duration_seconds", "API HTTP request duration in seconds", "histogram")?;
+    let name = format!("{space}_request_duration_seconds");
+    for metrics in all {
+        each(&[metrics], |labels, endpoint, status, counts| {
             if counts.total == 0 {
                 return Ok(());
             }
-            let name = format!("{space}_request_duration_seconds");
             let before = format!("endpoint=\"{endpoint}\",http_response_code=\"{status}\"");
             let mut sum = 0;
-            for (bound, count) in self.bounds.iter().zip(&counts.buckets) {
+            for (bound, count) in metrics.bounds.iter().zip(&counts.buckets) {
                 sum += count;
                 writeln!(page, "{name}_bucket{{{before},le=\"{bound:?}\",{labels}}} {sum}.0")?;
             }
@@ -150,45 +194,45 @@ impl Metrics {
             writeln!(page, "{name}_count{{{before},{labels}}} {total}.0")?;
             writeln!(page, "{name}_sum{{{before},{labels}}} {:?}", counts.seconds)
         })?;
-        head(page, space, "request_in_progress", "Total number of HTTP requests in progress", "gauge")?;
-        for endpoint in &self.endpoints {
-            let (label, count) = (&endpoint.label, endpoint.in_progress.load(Ordering::Relaxed));
+    }
+    Ok(())
+}
+
+fn write_gauges(page: &mut String, space: &str, all: &[&Metrics]) -> std::fmt::Result {
+    head(page, space, "request_in_progress", "Total number of HTTP requests in progress", "gauge")?;
+    for Metrics { endpoints, labels, .. } in all {
+        for Endpoint { label, in_progress, .. } in endpoints {
+            let count = in_progress.load(Ordering::Relaxed);
             writeln!(page, "{space}_request_in_progress{{endpoint=\"{label}\",{labels}}} {count}.0")?;
         }
-        let last = self.last_request.load(Ordering::Relaxed);
-        if last > 0 {
-            let (name, pid) = ("last_request_timestamp_seconds", std::process::id());
-            head(page, space, name, "Timestamp of the last HTTP request", "gauge")?;
-            let (seconds, micros) = (last / 1_000_000, last % 1_000_000);
-            writeln!(page, "{space}_{name}{{pid=\"{pid}\",{labels}}} {seconds}.{micros:06}")?;
-        }
-        Ok(())
     }
-
-    fn write_workers(&self, page: &mut String, workers: Workers) -> std::fmt::Result {
-        let labels = &self.labels;
-        let Workers { ready, total, restarts, waiting, running } = workers;
-        head(page, "ekiben", "workers", "Worker processes", "gauge")?;
-        writeln!(page, "ekiben_workers{{{labels},state=\"ready\"}} {ready}")?;
-        writeln!(page, "ekiben_workers{{{labels},state=\"unready\"}} {}", total.saturating_sub(ready))?;
-        head(page, "ekiben", "worker_restarts_total", "Workers started again after they died", "counter")?;
-        writeln!(page, "ekiben_worker_restarts_total{{{labels}}} {restarts}")?;
-        head(page, "ekiben", "calls_waiting", "Calls that wait for a slot", "gauge")?;
-        writeln!(page, "ekiben_calls_waiting{{{labels}}} {waiting}")?;
-        let help = "Calls that workers run, those included that no client waits for any more";
-        head(page, "ekiben", "calls_running", help, "gauge")?;
-        writeln!(page, "ekiben_calls_running{{{labels}}} {running}")
+    let last = |metrics: &&&Metrics| metrics.last_request.load(Ordering::Relaxed) > 0;
+    let mut asked = all.iter().filter(last).peekable();
+    let (name, pid) = ("last_request_timestamp_seconds", std::process::id());
+    if asked.peek().is_some() {
+        head(page, space, name, "Timestamp of the last HTTP request", "gauge")?;
     }
+    for Metrics { last_request, labels, .. } in asked {
+        let last = last_request.load(Ordering::Relaxed);
+        let (seconds, micros) = (last / 1_000_000, last % 1_000_000);
+        writeln!(page, "{space}_{name}{{pid=\"{pid}\",{labels}}} {seconds}.{micros:06}")?;
+    }
+    Ok(())
+}
 
-    fn each(&self, mut write: impl FnMut(&str, u16, &Counts) -> std::fmt::Result) -> std::fmt::Result {
-        for endpoint in &self.endpoints {
+fn each(
+    all: &[&Metrics],
+    mut write: impl FnMut(&str, &str, u16, &Counts) -> std::fmt::Result,
+) -> std::fmt::Result {
+    for Metrics { endpoints, labels, .. } in all {
+        for endpoint in endpoints {
             let by_status = endpoint.by_status.lock().unwrap_or_else(PoisonError::into_inner);
             for (status, counts) in by_status.iter() {
-                write(&endpoint.label, *status, counts)?;
+                write(labels, &endpoint.label, *status, counts)?;
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Writes what stands before the series of a name.
@@ -209,10 +253,10 @@ mod tests {
     fn a_service_of_functions_is_no_runner() {
         let config =
             config::service::Metrics { namespace: "bentoml_api_server".to_owned(), buckets: vec![1.0] };
-        let names = Names { service: "iris", version: "v1", has_runner: false };
+        let names = Names { service: "iris", version: "v1", runner: None };
         let metrics = Metrics::new(&config, &["/predict".to_owned()], 1, names);
         let line = r#"bentoml_api_server_request_total{endpoint="/predict",http_response_code="200",service_name="iris",service_version="v1"} 0.0"#;
-        let page = metrics.render(Workers::default(), &[]);
+        let page = metrics.render(Workers::default(), &[], &[]);
         assert!(page.lines().any(|found| found == line) && !page.contains("runner_name"), "{page}");
     }
 
@@ -221,7 +265,7 @@ mod tests {
         let config =
             config::service::Metrics { namespace: "bentoml_service".to_owned(), buckets: vec![0.005, 1.0] };
         let labels = ["/echo".to_owned(), "un\"matched".to_owned()];
-        let names = Names { service: "Main", version: "not available", has_runner: true };
+        let names = Names { service: "Main", version: "not available", runner: Some("Main") };
         let metrics = Metrics::new(&config, &labels, 1, names);
         metrics.begin(0);
         metrics.begin(0);
@@ -229,7 +273,7 @@ mod tests {
         metrics.end(0, 200, Duration::from_millis(500));
         metrics.begin(1);
         metrics.end(1, 404, Duration::from_secs(2));
-        let page = metrics.render(Workers::default(), &[]);
+        let page = metrics.render(Workers::default(), &[], &[]);
         let names = r#"runner_name="Main",service_name="Main",service_version="not available""#;
         let mut expected = vec![
             format!(
@@ -253,5 +297,26 @@ mod tests {
             assert!(page.lines().any(|found| found == line), "{line}\nin\n{page}");
         }
         assert!(!page.contains("http_response_code=\"500\",le="), "{page}");
+    }
+
+    #[test]
+    fn units_stand_beside_the_service_below_one_heading() {
+        let of = |namespace: &str, service: &str, runner: &str| {
+            let config = config::service::Metrics { namespace: namespace.to_owned(), buckets: vec![1.0] };
+            let names = Names { service, version: "v1", runner: Some(runner) };
+            Metrics::new(&config, &["/double".to_owned()], 1, names)
+        };
+        let (own, inner) = (of("bentoml_service", "Main", "Main"), of("bentoml_service", "Inner", "Inner"));
+        let runner = of("bentoml_runner", "svc", "iris");
+        inner.begin(0);
+        inner.end(0, 200, Duration::from_millis(3));
+        let page = own.render(Workers::default(), &[], &[&inner, &runner]);
+        assert_eq!(page.matches("# TYPE bentoml_service_request_total counter").count(), 1);
+        for line in [
+            r#"bentoml_service_request_total{endpoint="/double",http_response_code="200",runner_name="Inner",service_name="Inner",service_version="v1"} 1.0"#,
+            r#"bentoml_runner_request_total{endpoint="/double",http_response_code="500",runner_name="iris",service_name="svc",service_version="v1"} 0.0"#,
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}\nin\n{page}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use hyper::{Response, StatusCode};
 use super::batch_metrics::Batched;
 use super::body::Body;
 use super::front::{Service, Unit};
+use super::metrics::Metrics;
 use super::{metrics, reply, user_metrics};
 use crate::serve::manifest::ServiceManifest;
 
@@ -48,15 +49,16 @@ pub async fn metrics(service: &Arc<Service>) -> Response<Body> {
     let Some(own) = &service.metrics else { return reply::not_found() };
     let (ready, total) = service.roster.counts();
     let (waiting, running) = service.pool.load();
-    let restarts = service.roster.restarts();
-    let workers = metrics::Workers { ready, total, restarts, waiting, running };
+    let (restarts, replacements) = (service.roster.restarts(), service.roster.replacements());
+    let workers = metrics::Workers { ready, total, restarts, replacements, waiting, running };
     let own_apis = service.apis.iter().zip(&service.pool.batches);
     let batched_apis = own_apis.filter_map(|(method, batches)| {
         Some(Batched { space: "bentoml_service", unit: &service.name, method, batches: batches.as_ref()? })
     });
     let batched: Vec<Batched<'_>> =
         batched_apis.chain(service.units.iter().flat_map(Unit::batched)).collect();
-    let mut page = own.render(workers, &batched);
+    let units: Vec<&Metrics> = service.units.iter().filter_map(|unit| unit.metrics.as_deref()).collect();
+    let mut page = own.render(workers, &batched, &units);
     if service.has_user_metrics {
         page.push_str(&measure(service).await);
     }

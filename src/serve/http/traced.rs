@@ -53,6 +53,7 @@ impl Traced {
             self.attributes.push(("ekiben.worker", Attribute::Number(worker.into())));
         }
         Span {
+            unit: None,
             trace: identity.trace.clone(),
             id: identity.request.clone(),
             parent: identity.parent,

@@ -3,6 +3,7 @@
 //! Where no exporter is configured there is no tracer, and nothing here runs.
 
 mod collector;
+mod open;
 mod spans;
 mod wire;
 
@@ -24,6 +25,7 @@ use crate::env::Environment;
 
 use collector::Collector;
 
+pub use open::{Entered, Open};
 pub use spans::{Attribute, Span};
 
 /// Spans that wait for the collector; more are dropped and counted, as the original's exporter does.
@@ -75,6 +77,8 @@ pub struct Origin {
 /// Takes spans and sends them.
 #[derive(Debug)]
 pub struct Tracer {
+    /// What is being traced.
+    pub open: Arc<Open>,
     spans: mpsc::Sender<Message>,
     excluded: RegexSet,
     lost: Arc<AtomicU64>,
@@ -112,7 +116,7 @@ impl Tracer {
             log: log.clone(),
         };
         tokio::spawn(sender.run());
-        Ok(Some(Self { spans, excluded: config.excluded_urls.clone(), lost }))
+        Ok(Some(Self { open: Arc::default(), spans, excluded: config.excluded_urls.clone(), lost }))
     }
 
     /// Tells whether a request of this URL is left out.

@@ -6,6 +6,8 @@ use std::time::Duration;
 /// The span of a request.
 #[derive(Clone, Debug)]
 pub struct Span {
+    /// The unit that it is of; none is the service that clients call.
+    pub unit: Option<Arc<str>>,
     /// The trace's identity, 32 hexadecimal digits.
     pub trace: Arc<str>,
     /// The request's identity, 16 hexadecimal digits.

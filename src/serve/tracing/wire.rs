@@ -2,6 +2,8 @@
 //!
 //! Few kinds of message with few fields: writing them takes less than a generator and its runtime.
 
+use std::collections::BTreeSet;
+
 use percent_encoding::percent_decode_str;
 
 use super::Origin;
@@ -14,9 +16,14 @@ const SERVER: u64 = 2;
 /// `STATUS_CODE_ERROR`.
 const ERROR: u64 = 2;
 
+/// The attribute that says whose spans these are.
+const SERVICE_NAME: &str = "service.name";
+
 /// Writes batches of spans.
 pub(super) struct Encoder {
-    resource: Message,
+    attributes: Vec<(String, Attribute)>,
+    /// Whether the environment says what the service is called.
+    is_named: bool,
     scope: Message,
     longest_text: Option<usize>,
 }
@@ -26,7 +33,7 @@ impl Encoder {
     pub(super) fn new(origin: &Origin, environment: &Environment, longest_text: Option<usize>) -> Self {
         let version = env!("CARGO_PKG_VERSION");
         let mut attributes: Vec<(String, Attribute)> = vec![
-            ("service.name".to_owned(), origin.service.as_str().into()),
+            (SERVICE_NAME.to_owned(), origin.service.as_str().into()),
             ("process.pid".to_owned(), Attribute::Number(std::process::id().into())),
             ("telemetry.sdk.language".to_owned(), "rust".into()),
             ("telemetry.sdk.name".to_owned(), "ekiben".into()),
@@ -39,29 +46,39 @@ impl Encoder {
             attributes.retain(|(known, _)| *known != name);
             attributes.push((name, value));
         }
-        let mut resource = Message::default();
-        for (name, value) in &attributes {
-            resource.message(1, &key_value(name, value, None));
-        }
+        let is_named = environment_attributes(environment).iter().any(|(name, _)| name == SERVICE_NAME);
         let mut scope = Message::default();
         scope.text(1, "ekiben");
         scope.text(2, version);
-        Self { resource, scope, longest_text }
+        Self { attributes, is_named, scope, longest_text }
     }
 
     /// Writes an `ExportTraceServiceRequest`.
     pub(super) fn encode(&self, batch: &[Span]) -> Vec<u8> {
-        let mut of_scope = Message::default();
-        of_scope.message(1, &self.scope);
-        for span in batch {
-            of_scope.message(2, &self.span(span));
-        }
-        let mut of_resource = Message::default();
-        of_resource.message(1, &self.resource);
-        of_resource.message(2, &of_scope);
+        let units: BTreeSet<Option<&str>> = batch.iter().map(|span| span.unit.as_deref()).collect();
         let mut request = Message::default();
-        request.message(1, &of_resource);
+        for unit in units {
+            let mut of_scope = Message::default();
+            of_scope.message(1, &self.scope);
+            for span in batch.iter().filter(|span| span.unit.as_deref() == unit) {
+                of_scope.message(2, &self.span(span));
+            }
+            let mut of_resource = Message::default();
+            of_resource.message(1, &self.resource(unit));
+            of_resource.message(2, &of_scope);
+            request.message(1, &of_resource);
+        }
         request.0
+    }
+
+    /// Writes who spans are of: a unit has a name of its own, unless the environment gives one to all.
+    fn resource(&self, unit: Option<&str>) -> Message {
+        let mut resource = Message::default();
+        for (name, value) in &self.attributes {
+            let own = unit.filter(|_| name == SERVICE_NAME && !self.is_named).map(Attribute::from);
+            resource.message(1, &key_value(name, own.as_ref().unwrap_or(value), None));
+        }
+        resource
     }
 
     fn span(&self, span: &Span) -> Message {
@@ -96,7 +113,7 @@ fn environment_attributes(environment: &Environment) -> Vec<(String, Attribute)>
     let mut attributes: Vec<(String, Attribute)> =
         pairs.map(|(name, value)| (name.trim().to_owned(), decode(value).into())).collect();
     if let Some(name) = environment.text("OTEL_SERVICE_NAME") {
-        attributes.push(("service.name".to_owned(), name.into()));
+        attributes.push((SERVICE_NAME.to_owned(), name.into()));
     }
     attributes
 }
@@ -197,9 +214,22 @@ mod tests {
                 .collect();
         let origin = Origin { service: "Main".to_owned(), bento: None, version: Some("v1".to_owned()) };
         let encoder = Encoder::new(&origin, &environment, None);
-        let text = String::from_utf8_lossy(&encoder.resource.0).into_owned();
+        let text = String::from_utf8_lossy(&encoder.resource(None).0).into_owned();
         assert!(text.contains("b c") && text.contains("v1") && !text.contains("Main"), "{text:?}");
         assert_eq!(text.matches("service.name").count(), 1);
+    }
+
+    #[test]
+    fn units_have_names_of_their_own_unless_the_environment_names_all() {
+        let origin = Origin { service: "Main".to_owned(), bento: None, version: None };
+        let name = |variables: &[(&str, &str)], unit| {
+            let encoder = Encoder::new(&origin, &variables.iter().copied().collect(), None);
+            let text = String::from_utf8_lossy(&encoder.resource(unit).0).into_owned();
+            ["Main", "Inner", "all"].into_iter().find(|name| text.contains(name))
+        };
+        assert_eq!(name(&[], None), Some("Main"));
+        assert_eq!(name(&[], Some("Inner")), Some("Inner"));
+        assert_eq!(name(&[("OTEL_SERVICE_NAME", "all")], Some("Inner")), Some("all"));
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub enum Outcome {
     /// All of it, for an HTTP client.
     Whole(ResponseHead, Bytes),
     /// A Python value, for a worker.
-    Value(Encoding, Bytes),
+    Value(Encoding, Payload),
     /// The beginning; the body follows.
     Streamed(ResponseHead, Chunks),
 }

@@ -1,10 +1,12 @@
 //! The frames of the worker protocol: lengths, a JSON header, a body (docs/formats/worker-protocol.md).
 
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 
+use super::sealed::{Passage, Sealed, SealedError};
 use crate::serve::payload::Payload;
 
 /// Bytes before the header: its length as `u32` and the body's as `u64`, little-endian.
@@ -15,6 +17,9 @@ pub const HEADER_LIMIT: u32 = 1 << 20;
 
 /// Longest body a reader accepts.
 pub const BODY_LIMIT: u64 = 4 << 30;
+
+/// Of the body's length: the body is not in the frame, but in the next descriptor of the second socket.
+pub const SHARED: u64 = 1 << 63;
 
 /// Most that is reserved at once for a frame still to arrive: what a peer announces is believed in steps.
 const RESERVE_STEP: usize = 64 << 20;
@@ -46,6 +51,8 @@ pub struct Frame {
     pub header: Bytes,
     /// The body.
     pub body: Bytes,
+    /// The length of a body that is not in the frame.
+    pub shared: Option<u64>,
 }
 
 /// Takes frames out of a byte stream.
@@ -57,40 +64,50 @@ pub struct Decoder {
 impl Decoder {
     /// Takes the next whole frame, or `None` while bytes are missing.
     pub fn decode(&mut self) -> Result<Option<Frame>, FrameError> {
-        let Some((header, body)) = self.lengths()? else { return Ok(None) };
+        let Some(Lengths { header, body, shared }) = self.lengths()? else { return Ok(None) };
         if self.buffer.len() < PREFIX + header + body {
             return Ok(None);
         }
         self.buffer.advance(PREFIX);
         let mut frame = self.buffer.split_to(header + body).freeze();
         let body = frame.split_off(header);
-        Ok(Some(Frame { header: frame, body }))
+        Ok(Some(Frame { header: frame, body, shared }))
     }
 
     /// Returns the buffer with room for what is missing of the frame at its front.
     pub fn room(&mut self) -> Result<&mut BytesMut, FrameError> {
         let missing = match self.lengths()? {
-            Some((header, body)) => (PREFIX + header + body).saturating_sub(self.buffer.len()),
+            Some(Lengths { header, body, .. }) => (PREFIX + header + body).saturating_sub(self.buffer.len()),
             None => PREFIX,
         };
         self.buffer.reserve(missing.clamp(READ_ROOM, RESERVE_STEP));
         Ok(&mut self.buffer)
     }
 
-    fn lengths(&self) -> Result<Option<(usize, usize)>, FrameError> {
+    fn lengths(&self) -> Result<Option<Lengths>, FrameError> {
         let Some((header, rest)) = self.buffer.split_first_chunk::<4>() else { return Ok(None) };
         let header = u32::from_le_bytes(*header);
         if header == 0 || header > HEADER_LIMIT {
             return Err(FrameError::HeaderLength { length: header.into() });
         }
         let Some(body) = rest.first_chunk::<8>() else { return Ok(None) };
-        let body = u64::from_le_bytes(*body);
-        let too_long = FrameError::BodyLength { length: body };
-        if body > BODY_LIMIT {
+        let (header, length) = (header as usize, u64::from_le_bytes(*body));
+        let shared = Some(length & !SHARED).filter(|_| length >= SHARED);
+        let too_long = FrameError::BodyLength { length: shared.unwrap_or(length) };
+        if shared.unwrap_or(length) > BODY_LIMIT || shared == Some(0) {
             return Err(too_long);
         }
-        Ok(Some((header as usize, usize::try_from(body).map_err(|_| too_long)?)))
+        let body = if shared.is_some() { 0 } else { usize::try_from(length).map_err(|_| too_long)? };
+        Ok(Some(Lengths { header, body, shared }))
     }
+}
+
+/// What the prefix of a frame says.
+#[derive(Clone, Copy, Debug)]
+struct Lengths {
+    header: usize,
+    body: usize,
+    shared: Option<u64>,
 }
 
 /// A frame to be written: prefix and header in one piece, then the body's pieces.
@@ -98,6 +115,8 @@ impl Decoder {
 pub struct Encoded {
     pieces: Vec<Bytes>,
     next: usize,
+    /// The body, where it is not in the frame.
+    shared: Option<Arc<Sealed>>,
 }
 
 impl Encoded {
@@ -117,11 +136,26 @@ impl Encoded {
         if length > BODY_LIMIT {
             return Err(FrameError::BodyLength { length }.into());
         }
+        let shared = body.shared().cloned();
+        let flag = if shared.is_some() { SHARED } else { 0 };
         head[..4].copy_from_slice(&header.to_le_bytes()[..4]);
-        head[4..PREFIX].copy_from_slice(&length.to_le_bytes());
+        head[4..PREFIX].copy_from_slice(&(length | flag).to_le_bytes());
         let mut pieces = body.into_parts();
         pieces.insert(0, head.into());
-        Ok(Self { pieces, next: 0 })
+        Ok(Self { pieces, next: 0, shared })
+    }
+
+    /// Lets a shared body go its own way, ahead of the frame, or puts it into the frame after all.
+    pub fn share(&mut self, passage: &Passage) -> Result<(), SealedError> {
+        let Some(shared) = self.shared.take() else { return Ok(()) };
+        if passage.pass(&shared).is_ok() {
+            return Ok(());
+        }
+        let mut head = Vec::from(self.pieces.swap_remove(0));
+        head[4..PREFIX].copy_from_slice(&shared.length().to_le_bytes());
+        self.pieces = shared.read()?;
+        self.pieces.insert(0, head.into());
+        Ok(())
     }
 
     /// Tells whether every byte has been written.

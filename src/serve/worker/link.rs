@@ -10,7 +10,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -22,6 +21,8 @@ use super::message::{
     MessageError, Probe, Probed, ResponseHead, Results, ToWorker, header_text,
 };
 use super::pool::{Pending, Slot};
+use super::process::Sockets;
+use super::sealed::Passage;
 use super::stream::{ChunkSender, Refusal, stream};
 use super::switchboard::Switchboard;
 use crate::serve::batch::array::ArrayHead;
@@ -66,6 +67,7 @@ pub struct Link {
     worker: u32,
     ids: AtomicU64,
     is_open: AtomicBool,
+    has_answered: AtomicBool,
     table: Mutex<Table>,
     switchboard: Arc<Switchboard>,
 }
@@ -109,19 +111,22 @@ impl Link {
     /// others goes through the switchboard.
     pub fn open(
         worker: u32,
-        socket: UnixStream,
+        sockets: Sockets,
         switchboard: Arc<Switchboard>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Event>) {
         let (outgoing, queued) = mpsc::unbounded_channel();
         let (events, received) = mpsc::unbounded_channel();
         let table = Table { outgoing: Some(outgoing), owed: BTreeMap::new(), asked: BTreeMap::new() };
         let (ids, is_open) = (AtomicU64::new(1), AtomicBool::new(true));
-        let link = Arc::new(Self { worker, ids, is_open, table: Mutex::new(table), switchboard });
-        let (read, write) = socket.into_split();
-        tokio::spawn(write_frames(write, queued));
+        let (table, has_answered) = (Mutex::new(table), AtomicBool::new(false));
+        let link = Arc::new(Self { worker, ids, is_open, has_answered, table, switchboard });
+        let Sockets { frames, passage } = sockets;
+        let (read, write) = frames.into_split();
+        let passage = Arc::new(passage);
+        tokio::spawn(write_frames(write, queued, Arc::clone(&passage)));
         let reader = Arc::clone(&link);
         tokio::spawn(async move {
-            let error = reader.read_frames(read, &events).await.err();
+            let error = reader.read_frames(read, &passage, &events).await.err();
             reader.close();
             // A supervisor that is gone needs no news.
             let _ = events.send(Event::Closed(error));
@@ -139,7 +144,12 @@ impl Link {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Tells whether the worker can be sent anything.
+    /// Tells whether the worker has answered any call.
+    pub fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether the worker can be sent calls.
     pub fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Acquire)
     }
@@ -148,7 +158,8 @@ impl Link {
     /// link gives the calls back.
     pub fn call(&self, id: u64, mut calls: Vec<Pending>, slot: Slot) -> Result<(), Vec<Pending>> {
         let mut table = self.lock();
-        if table.outgoing.is_none() {
+        // One that drains takes no more.
+        if table.outgoing.is_none() || !self.is_open() {
             return Err(calls);
         }
         calls.retain(|pending| !pending.answer.is_closed());
@@ -240,9 +251,11 @@ impl Link {
         measured.await.ok()
     }
 
-    /// Tells the worker to finish what it has begun and to exit.
+    /// Tells the worker to finish what it has begun and to exit; it is sent no more calls.
     pub fn drain(&self) {
-        self.send(&ToWorker::Drain, Payload::default());
+        let table = self.lock();
+        self.is_open.store(false, Ordering::Release);
+        table.send(&ToWorker::Drain, Payload::default());
     }
 
     /// Gives the worker up: everything it owes is lost, and it reads end-of-file.
@@ -303,12 +316,18 @@ impl Link {
     async fn read_frames(
         self: &Arc<Self>,
         mut read: OwnedReadHalf,
+        passage: &Passage,
         events: &mpsc::UnboundedSender<Event>,
     ) -> Result<(), LinkError> {
         let mut decoder = Decoder::default();
         loop {
             while let Some(frame) = decoder.decode().map_err(MessageError::from)? {
-                if let Some(event) = self.receive(FromWorker::decode(frame)?).await {
+                let shared = frame.shared.map(|length| passage.take(length)).transpose();
+                let mut message = FromWorker::decode(frame)?;
+                if let Some(shared) = shared.map_err(MessageError::from)? {
+                    message = message.with_shared(shared)?;
+                }
+                if let Some(event) = self.receive(message).await {
                     let _ = events.send(event);
                 }
             }
@@ -370,6 +389,7 @@ impl Link {
             _ => return Some(unasked("reply", id)),
         };
         slot.learn();
+        self.has_answered.store(true, Ordering::Relaxed);
         // The answer goes first: the client has waited longer than the next call.
         let _ = waiting.send(Answered { worker: self.worker, outcome: outcome(answer) });
         drop(slot);
@@ -379,6 +399,7 @@ impl Link {
     fn results(&self, id: u64, results: Results) -> Option<Event> {
         let Some(Owed::Answers(shares, slot)) = self.take(id) else { return Some(unasked("results", id)) };
         slot.learn();
+        self.has_answered.store(true, Ordering::Relaxed);
         let outcomes = match results {
             Results::Each(answers) => {
                 (answers.len() == shares.len()).then(|| answers.into_iter().map(outcome).collect())
@@ -396,7 +417,7 @@ impl Link {
     }
 
     /// Begins a call of another unit.
-    fn invoke(self: &Arc<Self>, invoke: Invoke, body: Bytes) {
+    fn invoke(self: &Arc<Self>, invoke: Invoke, body: Payload) {
         let id = invoke.id;
         let (link, switchboard) = (Arc::clone(self), Arc::clone(&self.switchboard));
         // The table is locked until the task stands in it: it takes itself out at its end.
@@ -415,6 +436,7 @@ impl Link {
             Some(Owed::Ahead(pending, slot)) => (pending.answer, slot),
             _ => return Some(unasked("stream", id)),
         };
+        self.has_answered.store(true, Ordering::Relaxed);
         let (sender, chunks) = stream();
         table.owed.insert(id, Owed::Chunks(sender, slot));
         if head.is_err() {
@@ -467,9 +489,9 @@ fn unasked(what: &str, id: u64) -> Event {
 
 /// Takes a worker's answer for what it is.
 fn outcome(answer: Answer) -> Result<Outcome, CallError> {
-    let Answer { head, body, encoding } = answer;
+    let Answer { head, body, encoding, shared } = answer;
     match encoding {
-        Some(encoding) => Ok(Outcome::Value(encoding, body)),
+        Some(encoding) => Ok(Outcome::Value(encoding, shared.map_or_else(|| body.into(), Payload::from))),
         None => head.map(|head| Outcome::Whole(head, body)).map_err(CallError::from),
     }
 }
@@ -481,7 +503,7 @@ fn divide(head: &ArrayHead, elements: &Bytes, shares: &[Share]) -> Option<Vec<Re
     let outcomes = shares.iter().zip(parts).map(|(share, part)| {
         let head = head.with_rows(share.rows);
         if !share.is_client {
-            return Ok(Outcome::Value(Encoding::Array(head), part));
+            return Ok(Outcome::Value(Encoding::Array(head), part.into()));
         }
         let json = head.to_json(&part).ok_or(CallError::Indivisible { calls: shares.len() })?;
         Ok(Outcome::Whole(ResponseHead::json(), json.into()))
@@ -542,14 +564,18 @@ fn encode_batch(id: u64, calls: Vec<Call>) -> Result<Encoded, MessageError> {
         let encoding = if array.is_some() { None } else { encoding.clone() };
         let (request_id, length) = (Cow::Borrowed(request_id.as_ref()), part.length());
         batched.push(BatchedCall { request_id, length, rows: *rows, content_type, encoding });
-        for piece in part.into_parts() {
+        for piece in part.unshared()?.into_parts() {
             body.push(piece);
         }
     }
     ToWorker::Batch(BatchHeader { id, endpoint: Cow::Borrowed(&name), calls: batched, array }).encode(body)
 }
 
-async fn write_frames(mut write: OwnedWriteHalf, mut queued: mpsc::UnboundedReceiver<Encoded>) {
+async fn write_frames(
+    mut write: OwnedWriteHalf,
+    mut queued: mpsc::UnboundedReceiver<Encoded>,
+    passage: Arc<Passage>,
+) {
     let mut frames: VecDeque<Encoded> = VecDeque::new();
     loop {
         if frames.is_empty() {
@@ -558,6 +584,10 @@ async fn write_frames(mut write: OwnedWriteHalf, mut queued: mpsc::UnboundedRece
         }
         while let Ok(frame) = queued.try_recv() {
             frames.push_back(frame);
+        }
+        for frame in &mut frames {
+            // What cannot be read any more is lost with its worker.
+            let Ok(()) = frame.share(&passage) else { return };
         }
         let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(8);
         for frame in &frames {

@@ -1,6 +1,8 @@
 //! The messages of the worker protocol (docs/formats/worker-protocol.md).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::frame::{Encoded, Frame, FrameError};
+use super::sealed::{Sealed, SealedError};
 use crate::serve::batch::array::ArrayHead;
 use crate::serve::manifest::{ManifestError, ServiceManifest};
 use crate::serve::payload::Payload;
@@ -42,6 +45,12 @@ pub enum MessageError {
         /// The worker's version.
         found: u32,
     },
+    /// A shared body is that of no value.
+    #[error("a shared body is not that of a value")]
+    NoValue,
+    /// A shared body cannot be used.
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
     /// There is no call to send.
     #[error("there is no call to send")]
     NoCall,
@@ -100,6 +109,11 @@ pub enum ToWorker<'a> {
     Metrics {
         /// The question.
         id: u64,
+    },
+    /// Use these devices: the answer to the description of a service that was started without.
+    Place {
+        /// Variables of the environment.
+        variables: BTreeMap<String, String>,
     },
     /// Finish and exit.
     Drain,
@@ -235,7 +249,7 @@ pub enum FromWorker {
     /// The answers to a batch.
     Results(u64, Results),
     /// A call of another unit.
-    Invoke(Box<Invoke>, Bytes),
+    Invoke(Box<Invoke>, Payload),
     /// Nobody waits for the answer to an `invoke` any more.
     Withdraw(u64),
     /// The beginning of a streamed answer.
@@ -261,6 +275,8 @@ pub struct Answer {
     pub body: Bytes,
     /// How the value in the body is written; none for the body of an HTTP answer.
     pub encoding: Option<Encoding>,
+    /// The value, where workers share it instead.
+    pub shared: Option<Arc<Sealed>>,
 }
 
 /// The answers to a batch.
@@ -354,13 +370,16 @@ impl FromWorker {
             "reply" => {
                 let wire: WireHead<'_> = serde_json::from_slice(header)?;
                 let encoding = wire.encoding.clone();
-                Self::Reply(wire.id, Answer { head: wire.into_head(), body: frame.body, encoding })
+                Self::Reply(
+                    wire.id,
+                    Answer { head: wire.into_head(), body: frame.body, encoding, shared: None },
+                )
             }
             "results" => {
                 let wire: WireResults<'_> = serde_json::from_slice(header)?;
                 Self::Results(wire.id, wire.into_results(&frame.body)?)
             }
-            "invoke" => Self::Invoke(serde_json::from_slice(header)?, frame.body),
+            "invoke" => Self::Invoke(serde_json::from_slice(header)?, frame.body.into()),
             "withdraw" => Self::Withdraw(serde_json::from_slice::<Id>(header)?.id),
             "chunk" => Self::Chunk(serde_json::from_slice::<Id>(header)?.id, frame.body),
             "stream" => {
@@ -384,6 +403,19 @@ impl FromWorker {
             "failed" => Self::Failed(serde_json::from_slice(header)?),
             _ => return Err(MessageError::Unknown { kind: kind.into_owned() }),
         })
+    }
+}
+
+impl FromWorker {
+    /// Gives a message the body that was not in its frame. Only values are shared: others read all that clients get.
+    pub fn with_shared(self, body: Arc<Sealed>) -> Result<Self, MessageError> {
+        match self {
+            Self::Invoke(invoke, _) => Ok(Self::Invoke(invoke, body.into())),
+            Self::Reply(id, answer) if answer.encoding.is_some() => {
+                Ok(Self::Reply(id, Answer { shared: Some(body), ..answer }))
+            }
+            _ => Err(MessageError::NoValue),
+        }
     }
 }
 
@@ -477,7 +509,7 @@ impl WireResults<'_> {
         for WireAnswer { status, headers, length, encoding } in self.answers {
             let length = usize::try_from(length).ok().filter(|length| *length <= rest.len());
             let body = rest.split_to(length.ok_or(MessageError::Lengths)?);
-            answers.push(Answer { head: response_head(status, &headers), body, encoding });
+            answers.push(Answer { head: response_head(status, &headers), body, encoding, shared: None });
         }
         if rest.is_empty() { Ok(Results::Each(answers)) } else { Err(MessageError::Lengths) }
     }
@@ -521,7 +553,7 @@ mod tests {
     use super::*;
 
     fn decode(header: &str) -> Result<FromWorker, MessageError> {
-        FromWorker::decode(Frame { header: Bytes::from(header.to_owned()), body: Bytes::new() })
+        FromWorker::decode(Frame { header: Bytes::from(header.to_owned()), body: Bytes::new(), shared: None })
     }
 
     /// A header that is no JSON object, and an unknown `type`, MUST be refused.
@@ -565,7 +597,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_header_is_decoded_or_refused(header in proptest::collection::vec(any::<u8>(), 1..100)) {
-            let _ = FromWorker::decode(Frame { header: header.into(), body: Bytes::new() });
+            let _ = FromWorker::decode(Frame { header: header.into(), body: Bytes::new(), shared: None });
         }
 
         #[test]

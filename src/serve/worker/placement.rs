@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::env::Environment;
 use crate::serve::config::RunnerConfig;
-use crate::serve::config::runner::Devices;
+use crate::serve::config::runner::{Density, Devices};
 use crate::serve::manifest::Abilities;
 
 /// Where the driver lists the machine's devices, one directory each.
@@ -20,6 +20,9 @@ const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
 /// The variable with which users keep all devices for all services.
 const OFF: &str = "BENTOML_DISABLE_GPU_ALLOCATION";
+
+/// The variable that lists the devices where the driver does not.
+const LISTED: &str = "EKIBEN_DEVICES";
 
 /// What says how many threads a library computes with.
 const THREADS: [&str; 9] = [
@@ -57,6 +60,16 @@ pub enum PlacementError {
         wanted: f64,
         /// How many are left.
         left: usize,
+        /// How many there are.
+        all: usize,
+    },
+    /// A runner is configured for devices that are not there.
+    #[error("`resources.nvidia.com/gpu` of the runner `{unit}` is {wanted}, but there are {all} devices")]
+    NotThere {
+        /// Who asks.
+        unit: String,
+        /// For what.
+        wanted: String,
         /// How many there are.
         all: usize,
     },
@@ -108,8 +121,8 @@ impl Machine {
     pub fn new(environment: &Environment) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let visible = environment.text(VISIBLE);
-        let devices = match visible {
-            Some(visible) => listed(visible),
+        let devices = match visible.or_else(|| environment.text(LISTED)) {
+            Some(names) => listed(names),
             None => installed(Path::new(DEVICES)),
         };
         Self {
@@ -125,6 +138,11 @@ impl Machine {
     /// Returns the cores.
     pub fn cores(&self) -> u32 {
         self.cores
+    }
+
+    /// Tells whether services may be given devices.
+    pub fn gives_devices(&self) -> bool {
+        self.assigns && !self.devices.is_empty()
     }
 
     /// Gives a service the devices that its `resources.gpu` asks for: one for each worker where they are enough,
@@ -149,24 +167,41 @@ impl Machine {
 
     /// Places the workers of a runner: one for each device if it can use them, one for each core if it computes with
     /// one thread, otherwise one with as many threads as there are cores.
-    pub fn place_runner(&self, abilities: Abilities, config: &RunnerConfig) -> Placement {
-        let each = config.workers_per_resource;
+    pub fn place_runner(
+        &self,
+        name: &str,
+        abilities: Abilities,
+        config: &RunnerConfig,
+    ) -> Result<Placement, PlacementError> {
+        let all = self.devices.len();
+        let not_there = |wanted: String| PlacementError::NotThere { unit: name.to_owned(), wanted, all };
         let devices = match &config.devices {
             None => self.devices.as_slice(),
-            Some(Devices::Count(count)) => &self.devices[..self.devices.len().min(*count as usize)],
-            Some(Devices::Named(devices)) => devices.as_slice(),
+            Some(Devices::Count(count)) => {
+                self.devices.get(..*count as usize).ok_or_else(|| not_there(count.to_string()))?
+            }
+            Some(Devices::Named(devices)) => match devices.iter().find(|device| !self.has(device)) {
+                None => devices.as_slice(),
+                Some(missing) => return Err(not_there(missing.clone())),
+            },
         };
         let workers = if abilities.gpu && !devices.is_empty() {
-            let each_device = |device: &String| vec![visible(device.clone()); each as usize];
-            devices.iter().flat_map(each_device).collect()
+            on_devices(devices, config.workers_per_resource)
         } else {
             let cores = config.cores.unwrap_or(self.cores);
+            let each = config.workers_per_resource.on_core();
             let (count, threads) = if abilities.threads { (each, cores) } else { (cores * each, 1) };
             let mut variables = visible("-1".to_owned());
             variables.extend(THREADS.map(|name| (name.to_owned(), threads.to_string())));
             vec![variables; count as usize]
         };
-        Placement { workers }
+        Ok(Placement { workers })
+    }
+
+    /// Whether there is such a device; what is no index is one of the driver's own names, which it knows best.
+    fn has(&self, device: &str) -> bool {
+        let is_index = device.bytes().all(|byte| byte.is_ascii_digit());
+        !is_index || self.devices.iter().any(|known| known == device)
     }
 
     fn take(&mut self, unit: &str, wanted: f64) -> Result<Vec<String>, PlacementError> {
@@ -206,6 +241,18 @@ impl Placement {
     /// Returns how many workers have variables of their own.
     pub fn workers(&self) -> u32 {
         u32::try_from(self.workers.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Gives each device its workers, or each worker its devices.
+fn on_devices(devices: &[String], each: Density) -> Vec<BTreeMap<String, String>> {
+    match each {
+        Density::Workers(each) => {
+            devices.iter().flat_map(|device| vec![visible(device.clone()); each as usize]).collect()
+        }
+        Density::Devices(each) => {
+            devices.chunks(each as usize).map(|devices| visible(devices.join(","))).collect()
+        }
     }
 }
 
@@ -268,14 +315,18 @@ mod tests {
         let (gpu, threads) = (true, true);
         let with = machine(4, &["0", "GPU-x"]);
         let plain = runner(&json!({}));
-        let placed =
-            with.place_runner(Abilities { gpu, threads }, &runner(&json!({"workers_per_resource": 2})));
+        let place = |machine: &Machine, gpu, threads, config: &RunnerConfig| {
+            machine.place_runner("r", Abilities { gpu, threads }, config).unwrap()
+        };
+        let placed = place(&with, gpu, threads, &runner(&json!({"workers_per_resource": 2})));
         let devices: Vec<_> = (1..=4).map(|index| seen(&placed, index).unwrap()).collect();
         assert_eq!(devices, ["0", "0", "GPU-x", "GPU-x"]);
-        let placed = with.place_runner(Abilities { gpu: false, threads }, &plain);
+        let placed = place(&with, gpu, threads, &runner(&json!({"workers_per_resource": 0.5})));
+        assert_eq!((placed.workers(), seen(&placed, 1).unwrap().as_str()), (1, "0,GPU-x"));
+        let placed = place(&with, false, threads, &plain);
         assert_eq!((placed.workers(), seen(&placed, 1).unwrap().as_str()), (1, "-1"));
         assert!(placed.variables(1).any(|(name, value)| name == "OMP_NUM_THREADS" && value == "4"));
-        let placed = machine(4, &[]).place_runner(Abilities { gpu, threads: false }, &plain);
+        let placed = place(&machine(4, &[]), gpu, false, &plain);
         assert_eq!(placed.workers(), 4);
         assert!(placed.variables(4).any(|(name, value)| name == "MKL_NUM_THREADS" && value == "1"));
     }
@@ -284,11 +335,15 @@ mod tests {
     fn what_is_configured_counts_before_what_is_there() {
         let abilities = Abilities { gpu: true, threads: true };
         let with = machine(4, &["0", "1"]);
-        let placed = with.place_runner(abilities, &runner(&json!({"resources": {"nvidia.com/gpu": [1]}})));
+        let place = |config: Value| with.place_runner("r", abilities, &runner(&config));
+        let placed = place(json!({"resources": {"nvidia.com/gpu": [1]}})).unwrap();
         assert_eq!((placed.workers(), seen(&placed, 1).unwrap().as_str()), (1, "1"));
-        let none = runner(&json!({"resources": {"nvidia.com/gpu": 0, "cpu": 2}}));
-        let placed = with.place_runner(abilities, &none);
+        let placed = place(json!({"resources": {"nvidia.com/gpu": 0, "cpu": 2}})).unwrap();
         assert!(placed.variables(1).any(|(name, value)| name == "OMP_NUM_THREADS" && value == "2"));
+        let error = place(json!({"resources": {"nvidia.com/gpu": 3}})).unwrap_err().to_string();
+        assert_eq!(error, "`resources.nvidia.com/gpu` of the runner `r` is 3, but there are 2 devices");
+        assert!(place(json!({"resources": {"nvidia.com/gpu": ["0", 7]}})).is_err());
+        assert!(place(json!({"resources": {"nvidia.com/gpu": ["GPU-x"]}})).is_ok());
     }
 
     #[test]

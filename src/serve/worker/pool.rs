@@ -159,9 +159,12 @@ impl Pool {
         self.dispatch();
     }
 
-    /// Takes a worker out; calls that wait stay for the others.
-    pub fn leave(&self, worker: u32) {
-        self.lock().seats.remove(&worker);
+    /// Takes a worker out, unless another one has its seat by now; calls that wait stay for the others.
+    pub fn leave(&self, worker: u32, link: &Arc<Link>) {
+        let mut state = self.lock();
+        if state.seats.get(&worker).is_some_and(|seat| Arc::ptr_eq(&seat.link, link)) {
+            state.seats.remove(&worker);
+        }
     }
 
     /// Hands in a call.

@@ -13,14 +13,20 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::process::Child;
 
+use super::memory::Memory;
 use super::placement::Placement;
+use super::sealed::Passage;
 use crate::env::Environment;
+use crate::serve::config::runner::BatchConfig;
 use crate::serve::descriptors;
 use crate::serve::settings::Mode;
 use crate::serve::target::Target;
 
 /// The descriptor number a worker finds its socket at.
 const SOCKET: i32 = 3;
+
+/// The descriptor number of its second socket.
+const SHARED_SOCKET: i32 = 4;
 
 /// A worker that could not be started.
 #[derive(Debug, Error)]
@@ -66,9 +72,22 @@ pub struct WorkerCommand {
     pub runners: Map<String, Value>,
     /// The unit that the workers run, by its id; `None` is the service that clients call.
     pub unit: Option<String>,
+    /// What is configured for the batches of a runner.
+    pub batching: Option<BatchConfig>,
+    /// Whether the worker is to wait for its devices once it has described the service.
+    pub awaits_place: bool,
     /// Variables of each worker: which devices it uses, and how many threads. Of the service that clients call they are
     /// known once its first worker has described it.
     pub placement: Arc<OnceLock<Placement>>,
+}
+
+/// The front's ends of a worker's sockets.
+#[derive(Debug)]
+pub struct Sockets {
+    /// The one with the frames.
+    pub frames: UnixStream,
+    /// The one with the bodies that are not in them.
+    pub passage: Passage,
 }
 
 /// A worker process; killed when dropped.
@@ -80,12 +99,14 @@ pub struct Process {
 
 impl WorkerCommand {
     /// Starts worker number `index`, from 1.
-    pub fn spawn(&self, index: u32) -> Result<(Process, UnixStream), SpawnError> {
+    pub fn spawn(&self, index: u32) -> Result<(Process, Sockets), SpawnError> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(SpawnError::Socket)?;
         ours.set_nonblocking(true).map_err(SpawnError::Socket)?;
-        let ours = UnixStream::from_std(ours).map_err(SpawnError::Socket)?;
+        let frames = UnixStream::from_std(ours).map_err(SpawnError::Socket)?;
+        let (passage, their_passage) = Passage::pair().map_err(SpawnError::Socket)?;
         let mut command = std::process::Command::new(&self.python);
         command.args(["-m", "ekiben.worker", "--fd", &SOCKET.to_string(), "--worker-id", &index.to_string()]);
+        command.args(["--shared-fd", &SHARED_SOCKET.to_string()]);
         command.args(self.target.worker_arguments());
         if !self.arguments.is_empty() {
             // In one word: a value may begin with a dash.
@@ -96,6 +117,12 @@ impl WorkerCommand {
         }
         if let Some(unit) = &self.unit {
             command.args(["--unit", unit]);
+        }
+        if let Some(Ok(batching)) = self.batching.map(|batching| serde_json::to_string(&batching)) {
+            command.args(["--batching", &batching]);
+        }
+        if self.awaits_place(index) {
+            command.arg("--await-place");
         }
         if self.mode == Mode::Development {
             command.arg("--in-process");
@@ -109,16 +136,24 @@ impl WorkerCommand {
             std::os::unix::process::CommandExt::process_group(&mut command, 0);
             command.stdin(Stdio::null());
         }
-        let mapping = FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: SOCKET };
+        let mappings = vec![
+            FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: SOCKET },
+            FdMapping { parent_fd: their_passage, child_fd: SHARED_SOCKET },
+        ];
         let run = |source| SpawnError::Run { python: self.python.clone(), source };
-        command.fd_mappings(vec![mapping]).map_err(|error| run(std::io::Error::other(error)))?;
+        command.fd_mappings(mappings).map_err(|error| run(std::io::Error::other(error)))?;
         let child = tokio::process::Command::from(command).kill_on_drop(true).spawn().map_err(run)?;
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         if let Some(pid) = pid {
             descriptors::restore(pid);
         }
         let group = pid.filter(|_| self.mode == Mode::Production);
-        Ok((Process { child, group }, ours))
+        Ok((Process { child, group }, Sockets { frames, passage }))
+    }
+
+    /// Whether worker number `index`, started now, is told its devices only when it has described the service.
+    pub fn awaits_place(&self, index: u32) -> bool {
+        self.awaits_place && index == 1 && self.placement.get().is_none()
     }
 
     fn variables(&self) -> Vec<(&'static str, OsString)> {
@@ -142,6 +177,11 @@ impl Process {
     /// Waits for the end of the process.
     pub async fn wait(&mut self) -> std::io::Result<ExitStatus> {
         self.child.wait().await
+    }
+
+    /// Returns what the process holds in memory; `None` when it has ended.
+    pub fn memory(&self) -> Option<Memory> {
+        self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())).and_then(Memory::of)
     }
 
     /// Asks the process to end.

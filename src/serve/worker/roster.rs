@@ -47,6 +47,7 @@ struct Inner {
     workers: BTreeMap<u32, WorkerState>,
     proven: BTreeSet<u32>,
     restarts: u64,
+    replacements: u64,
 }
 
 impl Roster {
@@ -77,6 +78,16 @@ impl Roster {
     /// Returns how many times a worker was started again.
     pub fn restarts(&self) -> u64 {
         self.lock().restarts
+    }
+
+    /// Takes note that a worker is being replaced.
+    pub fn replaced(&self) {
+        self.lock().replacements += 1;
+    }
+
+    /// Returns how many times a worker was replaced for the memory that it held.
+    pub fn replacements(&self) -> u64 {
+        self.lock().replacements
     }
 
     /// Sums the workers up.

@@ -5,30 +5,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tokio::net::UnixStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use super::link::{Event, Link, LinkError};
-use super::message::{Failure, Level};
+use super::memory::{LOOK, Memory};
+use super::message::{Failure, Level, ToWorker};
 use super::pool::Pool;
-use super::process::{Process, SpawnError, WorkerCommand};
+use super::process::{Process, Sockets, SpawnError, WorkerCommand};
+use super::restarts::{Lived, Restarts};
 use super::roster::{Roster, WorkerState};
 use super::switchboard::Switchboard;
 use crate::serve::log::Log;
 use crate::serve::manifest::{ServiceManifest, UnitKind};
+use crate::serve::payload::Payload;
 use crate::serve::settings::FirstFailure;
 
 /// Starts without success before a server whose workers were never ready gives up.
 const FIRST_STARTS: u32 = 3;
-
-/// The pause after the first failure; it doubles with each further one.
-const BACKOFF: Duration = Duration::from_millis(100);
-
-/// The longest pause.
-const BACKOFF_LIMIT: Duration = Duration::from_secs(10);
-
-/// A worker that has run for this long has not failed at its start.
-const SETTLED: Duration = Duration::from_secs(30);
 
 /// How long a worker may take to end once its socket is closed, or to end before it was ever ready.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
@@ -154,6 +149,8 @@ pub struct Staffing {
     pub service: Arc<str>,
     /// What the service is called in the log, before the worker's number.
     pub component: Arc<str>,
+    /// A worker that holds more memory is replaced.
+    pub memory_limit: Option<Memory>,
 }
 
 /// One life of a worker.
@@ -165,60 +162,149 @@ struct Life {
     failure: Option<Failure>,
     broken: Option<LinkError>,
     ready_since: Option<Instant>,
+    /// The worker that this one takes over from, which serves until then.
+    replaces: Option<Predecessor>,
+    /// Whether it may be replaced for the memory that it holds.
+    may_outgrow: bool,
+    /// Whether it waits to be told its devices.
+    awaits_place: bool,
+}
+
+/// A worker that serves on until another has taken over; that is told here.
+type Predecessor = oneshot::Sender<()>;
+
+/// Why a worker is not watched any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It has ended, or is to end at once.
+    Over,
+    /// It holds more memory than it may.
+    Outgrown(Memory, Memory),
 }
 
 impl Supervisor {
     /// Keeps worker number `worker` running until the server drains.
-    pub async fn keep(&self, worker: u32) {
-        let mut failures = 0;
+    pub async fn keep(self: Arc<Self>, worker: u32) {
+        // Workers that have been replaced, and finish what they have begun.
+        let mut retired = JoinSet::new();
+        self.keep_current(worker, &mut retired).await;
+        while retired.join_next().await.is_some() {}
+    }
+
+    async fn keep_current(self: &Arc<Self>, worker: u32, retired: &mut JoinSet<()>) {
+        let mut restarts = Restarts::new(Instant::now());
+        let mut replaces: Option<Predecessor> = None;
         while self.phase() == Phase::Serving {
-            self.roster.set(worker, WorkerState::Importing);
+            replaces = replaces.filter(|predecessor| !predecessor.is_closed());
+            if replaces.is_none() {
+                self.roster.set(worker, WorkerState::Importing);
+            }
+            let awaits_place = self.command.awaits_place(worker);
             let (lived, error) = match self.command.spawn(worker) {
-                Ok((process, socket)) => self.live(worker, process, socket).await,
-                Err(error) => (Duration::ZERO, WorkerError::from(error)),
+                Ok((process, sockets)) => {
+                    let mut life = self.begin(worker, process, sockets);
+                    (life.replaces, life.awaits_place) = (replaces.take(), awaits_place);
+                    if let Turn::Outgrown(held, limit) = self.watch(&mut life).await {
+                        self.note_outgrown(worker, held, limit);
+                        replaces = Some(self.retire(life, retired));
+                        continue;
+                    }
+                    replaces = life.replaces.take();
+                    self.end(life).await
+                }
+                Err(error) => (Lived { served: Duration::ZERO, has_answered: false }, error.into()),
             };
             if self.phase() != Phase::Serving {
                 return;
             }
-            failures = if lived >= SETTLED { 1 } else { failures + 1 };
+            let pause = restarts.ended(lived, Instant::now());
             self.report(worker, &error);
-            if self.is_final(worker, failures) || (error.is_lasting() && !self.roster.is_proven(worker)) {
+            if self.is_final(worker, restarts.failures())
+                || (error.is_lasting() && !self.roster.is_proven(worker))
+            {
                 // A server that is gone needs no news.
                 let _ = self.news.send(News::GaveUp(error));
                 return;
             }
-            self.roster.set(worker, WorkerState::Waiting { failures });
-            self.pause(failures).await;
+            if replaces.as_ref().is_none_or(Predecessor::is_closed) {
+                self.roster.set(worker, WorkerState::Waiting { failures: restarts.failures() });
+            }
+            self.pause(pause).await;
         }
     }
 
-    async fn live(&self, worker: u32, process: Process, socket: UnixStream) -> (Duration, WorkerError) {
-        let (link, events) = Link::open(worker, socket, Arc::clone(&self.switchboard));
-        let mut life = Life { worker, process, link, events, failure: None, broken: None, ready_since: None };
-        self.watch(&mut life).await;
+    fn begin(&self, worker: u32, process: Process, sockets: Sockets) -> Life {
+        let (link, events) = Link::open(worker, sockets, Arc::clone(&self.switchboard));
+        Life {
+            worker,
+            process,
+            link,
+            events,
+            failure: None,
+            broken: None,
+            ready_since: None,
+            replaces: None,
+            may_outgrow: true,
+            awaits_place: false,
+        }
+    }
+
+    /// Takes the calls away from a worker whose socket is closed, and sees it off.
+    async fn end(&self, life: Life) -> (Lived, WorkerError) {
         if let Some(Staffing { pool, .. }) = self.staffing() {
-            pool.leave(worker);
+            pool.leave(life.worker, &life.link);
         }
         life.link.close();
-        let lived = life.ready_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let served = life.ready_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let lived = Lived { served, has_answered: life.link.has_answered() };
         (lived, self.bury(life).await)
     }
 
-    /// Watches a worker until its socket is closed or it is to be killed.
-    async fn watch(&self, life: &mut Life) {
+    /// Lets a worker serve until another has taken over from it, and then finish.
+    fn retire(self: &Arc<Self>, mut life: Life, retired: &mut JoinSet<()>) -> Predecessor {
+        let (replaced, mut is_replaced) = oneshot::channel();
+        let supervisor = Arc::clone(self);
+        life.may_outgrow = false;
+        retired.spawn(async move {
+            let worker = life.worker;
+            let is_over = tokio::select! {
+                _ = supervisor.watch(&mut life) => true,
+                // Nobody takes over any more when the server ends: the phase says what is to be done.
+                taken = &mut is_replaced => taken.is_err() && supervisor.phase() == Phase::Killing,
+            };
+            let was_replaced = !is_over;
+            if was_replaced {
+                life.link.drain();
+                supervisor.watch(&mut life).await;
+            } else if supervisor.phase() == Phase::Serving {
+                is_replaced.close();
+                supervisor.roster.set(worker, WorkerState::Initializing);
+            }
+            let (_, error) = supervisor.end(life).await;
+            if !was_replaced && supervisor.phase() == Phase::Serving {
+                supervisor.report(worker, &error);
+            }
+        });
+        replaced
+    }
+
+    /// Watches a worker until its socket is closed, it is to be killed, or it is to be replaced.
+    async fn watch(&self, life: &mut Life) -> Turn {
         let mut phase = self.phase.clone();
         let mut seen = Phase::Serving;
         let mut deadline: Option<Instant> = None;
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 event = life.events.recv() => match event {
                     Some(Event::Closed(error)) => {
                         life.broken = error;
-                        return;
+                        return Turn::Over;
                     }
                     Some(event) => self.take_note(life, event).await,
-                    None => return,
+                    None => return Turn::Over,
                 },
                 _ = life.process.wait(), if deadline.is_none() => deadline = Some(Instant::now() + SOCKET_GRACE),
                 next = later_phase(&mut phase, seen) => match next {
@@ -226,20 +312,67 @@ impl Supervisor {
                         seen = Phase::Draining;
                         deadline = drain(life);
                     }
-                    _ => return,
+                    _ => return Turn::Over,
                 },
-                () = sleep_until(deadline) => return,
+                () = sleep_until(deadline) => return Turn::Over,
+                _ = look.tick(), if self.may_outgrow(life) && seen == Phase::Serving => {
+                    if let Some((held, limit)) = self.outgrown(life) {
+                        return Turn::Outgrown(held, limit);
+                    }
+                }
             }
         }
+    }
+
+    /// Whether it matters how much memory a worker holds.
+    fn may_outgrow(&self, life: &Life) -> bool {
+        let is_limited =
+            || self.pool.borrow().as_ref().is_some_and(|staffing| staffing.memory_limit.is_some());
+        life.may_outgrow && life.ready_since.is_some() && is_limited()
+    }
+
+    /// Returns what a worker holds and what it may, when that is less.
+    fn outgrown(&self, life: &Life) -> Option<(Memory, Memory)> {
+        let limit = self.staffing()?.memory_limit?;
+        let held = life.process.memory()?;
+        (held > limit).then_some((held, limit))
+    }
+
+    /// Leaves a worker alone that holds more than its limit from the beginning: the next one would too.
+    fn weigh(&self, life: &mut Life) {
+        if let Some((held, limit)) = self.outgrown(life) {
+            life.may_outgrow = false;
+            let text = format!(
+                "the worker holds {held} before its first call, more than `worker_memory_limit` ({limit}): it is left alone"
+            );
+            self.log.line(Level::Warning, &self.component(life.worker), text);
+        }
+    }
+
+    fn note_outgrown(&self, worker: u32, held: Memory, limit: Memory) {
+        self.roster.replaced();
+        let text = format!(
+            "the worker holds {held}, more than `worker_memory_limit` ({limit}): it is being replaced"
+        );
+        self.log.line(Level::Warning, &self.component(worker), text);
     }
 
     async fn take_note(&self, life: &mut Life, event: Event) {
         let component = self.component(life.worker);
         match event {
             Event::Described(manifest) => {
-                self.roster.set(life.worker, WorkerState::Initializing);
+                if life.replaces.as_ref().is_none_or(Predecessor::is_closed) {
+                    self.roster.set(life.worker, WorkerState::Initializing);
+                }
                 if self.role == Role::Entry {
                     let _ = self.news.send(News::Described(manifest));
+                }
+                if life.awaits_place && self.wait_staffing().await.is_some() {
+                    let placed =
+                        self.command.placement.get().map(|placement| placement.variables(life.worker));
+                    let variables =
+                        placed.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone()));
+                    life.link.send(&ToWorker::Place { variables: variables.collect() }, Payload::default());
                 }
             }
             Event::Ready => {
@@ -252,7 +385,12 @@ impl Supervisor {
                     &component,
                     format!("{} {service} initialized", self.role.title()),
                 );
+                self.weigh(life);
                 pool.join(life.worker, Arc::clone(&life.link));
+                if let Some(predecessor) = life.replaces.take() {
+                    // One that has ended meanwhile has nothing left to finish.
+                    let _ = predecessor.send(());
+                }
             }
             Event::Failed(failure) => {
                 if !failure.detail.is_empty() {
@@ -324,9 +462,7 @@ impl Supervisor {
         }
     }
 
-    async fn pause(&self, failures: u32) {
-        let pause =
-            BACKOFF.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1))).min(BACKOFF_LIMIT);
+    async fn pause(&self, pause: Duration) {
         let mut phase = self.phase.clone();
         let stop = phase.wait_for(|phase| *phase != Phase::Serving);
         // Either way the loop looks at the phase.

@@ -7,19 +7,26 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::call::{Answered, Call, CallError, Caller, Kinship, Outcome};
 use super::link::Link;
 use super::message::{Encoding, Invoke, ToWorker};
 use super::pool::Pool;
+use super::report::Report;
 use super::roster::{Health, Roster};
 use super::stream::Chunks;
+use crate::serve::http::identity::Identities;
+use crate::serve::http::metrics::Metrics;
 use crate::serve::payload::Payload;
+use crate::serve::tracing::Tracer;
 
 /// The units that workers can call.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Switchboard {
     units: RwLock<BTreeMap<String, Arc<Extension>>>,
+    /// Gives calls that are traced their identities.
+    identities: Identities,
 }
 
 /// A unit that can be called.
@@ -33,6 +40,16 @@ pub struct Extension {
     pub methods: BTreeMap<String, (usize, Arc<str>)>,
     /// How long a call may take.
     pub timeout: Duration,
+    /// The unit's name.
+    pub name: Arc<str>,
+    /// The name by which it is called.
+    pub id: Arc<str>,
+    /// How many more calls are taken; `None` is any number.
+    pub permits: Option<Semaphore>,
+    /// The counts of its calls, unless they are off.
+    pub metrics: Option<Arc<Metrics>>,
+    /// Where spans go, if they go anywhere.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// Why a call has no answer of its unit.
@@ -40,8 +57,15 @@ enum Refused {
     NoUnit,
     NoMethod,
     Failing,
+    TooMany,
     TimedOut(Duration),
     Failed(CallError),
+}
+
+impl Default for Switchboard {
+    fn default() -> Self {
+        Self { units: RwLock::default(), identities: Identities::new(0.0) }
+    }
 }
 
 impl Switchboard {
@@ -52,56 +76,88 @@ impl Switchboard {
     }
 
     /// Makes a call for a worker, and sends it the answer.
-    pub async fn invoke(self: Arc<Self>, caller: Arc<Link>, invoke: Invoke, body: Bytes) {
+    pub async fn invoke(self: Arc<Self>, caller: Arc<Link>, invoke: Invoke, body: Payload) {
         let id = invoke.id;
         let name = format!("{}.{}", invoke.unit, invoke.endpoint);
-        if let Err(refused) = self.run(&caller, invoke, body).await {
+        let refuse = |refused: Refused| {
             let (status, text) = refused.told(&name);
             let message = ToWorker::Outcome { id, status: status.as_u16(), encoding: None };
             caller.send(&message, Bytes::from(json!({ "error": text }).to_string()).into());
+            status
+        };
+        let (extension, endpoint, method) = match self.find(&invoke) {
+            Ok(found) => found,
+            Err(refused) => {
+                refuse(refused);
+                return;
+            }
+        };
+        let parent = invoke.request_id.as_str();
+        let report = Report::begin(&extension, endpoint, &method, parent, &self.identities);
+        let request_id = report.identity().unwrap_or_else(|| parent.into());
+        match extension.run(&caller, (endpoint, method), request_id, invoke, body).await {
+            Ok((worker, status)) => report.end(worker, status),
+            Err(refused) => report.end(0, refuse(refused)),
         }
     }
 
-    async fn run(&self, caller: &Link, invoke: Invoke, body: Bytes) -> Result<(), Refused> {
-        let extension = {
-            let units = self.units.read().unwrap_or_else(PoisonError::into_inner);
-            units.get(&invoke.unit).map(Arc::clone).ok_or(Refused::NoUnit)?
-        };
-        if !extension.pool.is_staffed() && extension.roster.health() == Health::Failing {
+    fn find(&self, invoke: &Invoke) -> Result<(Arc<Extension>, usize, Arc<str>), Refused> {
+        let units = self.units.read().unwrap_or_else(PoisonError::into_inner);
+        let extension = units.get(&invoke.unit).ok_or(Refused::NoUnit)?;
+        let (endpoint, method) = extension.methods.get(&invoke.endpoint).ok_or(Refused::NoMethod)?;
+        Ok((Arc::clone(extension), *endpoint, Arc::clone(method)))
+    }
+}
+
+impl Extension {
+    /// Lets a worker of the unit answer, and passes the answer on; returns who it was, and the status.
+    async fn run(
+        &self,
+        caller: &Link,
+        (endpoint, name): (usize, Arc<str>),
+        request_id: Arc<str>,
+        invoke: Invoke,
+        body: Payload,
+    ) -> Result<(u32, StatusCode), Refused> {
+        if !self.pool.is_staffed() && self.roster.health() == Health::Failing {
             return Err(Refused::Failing);
         }
-        let (endpoint, name) = extension.methods.get(&invoke.endpoint).ok_or(Refused::NoMethod)?;
-        let id = invoke.id;
-        let deadline = Instant::now().checked_add(extension.timeout);
+        let _permit = match &self.permits {
+            Some(permits) => Some(permits.try_acquire().map_err(|_| Refused::TooMany)?),
+            None => None,
+        };
+        let (id, limit) = (invoke.id, self.timeout);
         let call = Call {
-            endpoint: *endpoint,
-            name: Arc::clone(name),
+            endpoint,
+            name,
             caller: Caller::Worker,
-            body: body.into(),
+            body,
             kinship: kinship(&invoke),
             encoding: Some(invoke.encoding),
             rows: invoke.rows.max(1),
-            deadline,
-            request_id: invoke.request_id.into(),
+            deadline: Instant::now().checked_add(limit),
+            request_id,
         };
-        let answer = extension.pool.submit(call).answer();
-        let limit = extension.timeout;
-        let (Answered { outcome, .. }, mut hold) =
+        let answer = self.pool.submit(call).answer();
+        let (Answered { worker, outcome }, mut hold) =
             tokio::time::timeout(limit, answer).await.map_err(|_| Refused::TimedOut(limit))?;
-        match outcome.map_err(Refused::Failed)? {
+        let status = match outcome.map_err(Refused::Failed)? {
             Outcome::Value(encoding, body) => {
-                caller.send(&ToWorker::Outcome { id, status: 200, encoding: Some(encoding) }, body.into());
+                caller.send(&ToWorker::Outcome { id, status: 200, encoding: Some(encoding) }, body);
+                StatusCode::OK
             }
             Outcome::Whole(head, body) => {
                 let status = head.status.as_u16();
                 caller.send(&ToWorker::Outcome { id, status, encoding: None }, body.into());
+                head.status
             }
-            Outcome::Streamed(_, chunks) => {
+            Outcome::Streamed(head, chunks) => {
                 forward(caller, id, chunks).await;
                 hold.release();
+                head.status
             }
-        }
-        Ok(())
+        };
+        Ok((worker, status))
     }
 }
 
@@ -132,6 +188,7 @@ impl Refused {
         match self {
             Self::NoUnit => (StatusCode::NOT_FOUND, format!("nothing serves `{name}`")),
             Self::NoMethod => (StatusCode::NOT_FOUND, format!("there is no method `{name}`")),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "Too many requests".to_owned()),
             Self::Failing => {
                 (StatusCode::SERVICE_UNAVAILABLE, format!("the workers of `{name}` fail to start"))
             }

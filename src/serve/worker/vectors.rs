@@ -12,7 +12,8 @@ use crate::serve::manifest::{Style, Unit};
 use crate::serve::payload::Payload;
 
 /// Types that the front sends; all others it receives.
-const SENT: [&str; 9] = ["call", "batch", "outcome", "item", "done", "cancel", "probe", "metrics", "drain"];
+const SENT: [&str; 10] =
+    ["call", "batch", "outcome", "item", "done", "cancel", "probe", "metrics", "place", "drain"];
 
 fn vectors(folder: &str) -> BTreeMap<String, Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/wire").join(folder);
@@ -54,7 +55,7 @@ fn what_the_front_sends_is_what_the_vectors_have() {
             continue;
         }
         seen.push(kind.to_owned());
-        let Frame { header, body } = decode(&bytes);
+        let Frame { header, body, .. } = decode(&bytes);
         let message: ToWorker<'_> = serde_json::from_slice(&header).unwrap();
         let sent = message.encode(Payload::from(body.clone())).unwrap();
         let mut slices = Vec::new();
@@ -68,7 +69,8 @@ fn what_the_front_sends_is_what_the_vectors_have() {
         }
     }
     seen.dedup();
-    let expected = ["batch", "call", "cancel", "done", "drain", "item", "metrics", "outcome", "probe"];
+    let expected =
+        ["batch", "call", "cancel", "done", "drain", "item", "metrics", "outcome", "place", "probe"];
     assert_eq!(seen, expected);
 }
 
@@ -87,7 +89,7 @@ fn every_message_of_a_worker_is_read() {
 
 #[test]
 fn messages_of_a_worker_are_read_as_they_are_meant() {
-    let FromWorker::Reply(7, Answer { head: Ok(ResponseHead { status, headers }), body, encoding: None }) =
+    let FromWorker::Reply(7, Answer { head: Ok(ResponseHead { status, headers }), body, encoding: None, .. }) =
         received("reply")
     else {
         panic!("not a reply to 7");
@@ -132,7 +134,7 @@ fn messages_of_a_worker_are_read_as_they_are_meant() {
     };
     assert_eq!((head.shape, elements.len()), (vec![3], 24));
     let FromWorker::Invoke(invoke, arguments) = received("invoke") else { panic!("not an invocation") };
-    assert_eq!((invoke.unit.as_str(), invoke.rows, arguments.len()), ("runner:iris_clf", 1, 16));
+    assert_eq!((invoke.unit.as_str(), invoke.rows, arguments.length()), ("runner:iris_clf", 1, 16));
     assert!(matches!(received("withdraw"), FromWorker::Withdraw(3)));
     let FromWorker::Describe(service) = received("describe") else { panic!("not a description") };
     assert_eq!((service.name.as_str(), service.slots), ("IrisClassifier", 1));
@@ -158,8 +160,9 @@ fn invalid_vectors_are_refused() {
         match decoder.decode() {
             Err(_) => {}
             Ok(None) => panic!("{name} was not refused"),
-            Ok(Some(Frame { header, body })) => {
-                let message = FromWorker::decode(Frame { header, body: Bytes::copy_from_slice(&body) });
+            Ok(Some(Frame { header, body, shared })) => {
+                let message =
+                    FromWorker::decode(Frame { header, body: Bytes::copy_from_slice(&body), shared });
                 assert!(message.is_err(), "{name} was read as {message:?}");
             }
         }

@@ -13,6 +13,8 @@ import time
 LOCK = threading.Lock()
 CANCELLED = {}
 RUNNING = set()
+KEPT = []
+PLACE = {}
 CHANGED = threading.Condition()
 
 
@@ -61,6 +63,12 @@ def sleep(call, body):
     reply(call, {"slept": float(body or b"0.2"), "pid": os.getpid()})
 
 
+def leak(call, body):
+    """Keeps as many mebibytes as the body says, for ever."""
+    KEPT.append(bytes(4096) + os.urandom(1) * (int(body) << 20))
+    reply(call, {"pid": os.getpid(), "kept": len(KEPT)})
+
+
 def wait(call, body):
     """Waits until the call is cancelled, and leaves a file that says so."""
     CANCELLED[call["id"]].wait(30)
@@ -83,7 +91,8 @@ def garbage(call, body):
 def headers(call, body):
     """Tells what of the request arrived."""
     keys = ["method", "path", "query", "headers", "timeout_ms", "request_id"]
-    reply(call, {key: call[key] for key in keys})
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    reply(call, {key: call[key] for key in keys} | {"place": PLACE, "devices": devices})
 
 
 def bad_header(call, body):
@@ -129,7 +138,7 @@ def twice(call, body):
     reply(call, 2)
 
 
-CALLS = [echo, sleep, wait, die, garbage, headers, bad_header, stream, drip, half_stream, twice]
+CALLS = [echo, sleep, leak, wait, die, garbage, headers, bad_header, stream, drip, half_stream, twice]
 SCHEMA = {"name": "Fake", "type": "service", "routes": [{"name": "echo", "route": "/echo"}]}
 
 
@@ -153,6 +162,8 @@ def describe():
         "user_metrics": "FAKE_METRICS" in os.environ,
     }
     send({"type": "describe", "protocol": 2, "service": service})
+    if AWAITS_PLACE:
+        PLACE.update(receive()[0]["variables"])
 
 
 def fail(worker):
@@ -266,12 +277,15 @@ if __name__ == "__main__":
     parser.add_argument("--target")
     parser.add_argument("--working-dir", default=".")
     parser.add_argument("--bento")
+    parser.add_argument("--shared-fd", type=int)
+    parser.add_argument("--await-place", action="store_true")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if options.bento:
         options.target, options.working_dir = "fake:ok", os.path.join(options.bento, "src")
     os.chdir(options.working_dir)
     SOCKET = socket.socket(fileno=options.fd)
+    AWAITS_PLACE = options.await_place
     name = options.target.partition(":")[2]
     next(function for function in START if function.__name__ == name)(options.worker_id)
     main()

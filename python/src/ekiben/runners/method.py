@@ -21,6 +21,8 @@ class RunnerMethod:
     max_batch_size: int
     max_latency_ms: int
     doc: str | None = None
+    # Which of the limits the code gives; the others are the configuration's, where that says something.
+    declared: frozenset[str] = frozenset()
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method and wait for its result."""

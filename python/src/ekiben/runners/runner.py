@@ -84,6 +84,7 @@ class Runner:
                 doc=method.func.__doc__,
                 max_batch_size=_limit("max_batch_size", configs.get(name), limits, MAX_BATCH_SIZE),
                 max_latency_ms=_limit("max_latency_ms", configs.get(name), limits, MAX_LATENCY_MS),
+                declared=frozenset(key for key in limits if _given(key, configs.get(name), limits) is not None),
             )
             for name, method in self.runnable_methods.items()
         ]
@@ -159,8 +160,13 @@ def _set(runner: Runner, **values: Any) -> None:
 
 def _limit(key: str, config: Mapping[str, int] | None, limits: Mapping[str, int | None], default: int) -> int:
     """Return a limit: the method's, else the runner's, else the default."""
-    given = ((config or {}).get(key), limits[key])
-    return next((value for value in given if value is not None), default)
+    given = _given(key, config, limits)
+    return default if given is None else given
+
+
+def _given(key: str, config: Mapping[str, int] | None, limits: Mapping[str, int | None]) -> int | None:
+    own = (config or {}).get(key)
+    return limits[key] if own is None else own
 
 
 def _checked_name(name: str) -> str:

@@ -17,6 +17,7 @@ import _ekiben_bentoml
 from .channel import Channel
 from .logs import send_logs_to
 from .session import Session, Settings, StartFailure
+from .shared import SharedBodies
 
 
 class StoppedBeforeReady(BaseException):
@@ -41,11 +42,18 @@ def main(arguments: list[str] | None = None) -> int:
         arguments=options.arguments,
         runners=options.runners,
         unit=options.unit,
+        batching=options.batching,
+        awaits_place=options.await_place,
         in_process=options.in_process,
     )
     sock = socket.socket(fileno=options.fd)
     sock.set_inheritable(False)  # a child of user code must not keep the connection open
-    channel = Channel(sock)
+    shared = None
+    if options.shared_fd is not None:
+        second = socket.socket(fileno=options.shared_fd)
+        second.set_inheritable(False)
+        shared = SharedBodies(second)
+    channel = Channel(sock, shared)
     send_logs_to(channel)
     # Not every Python runs `.pth` files where the SDK lies.
     _ekiben_bentoml.install()
@@ -65,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ekiben.worker", description="Run one worker of a service.")
     parser.add_argument("--fd", type=int, required=True, help="descriptor of the socket to the front")
+    parser.add_argument("--shared-fd", type=int, help="descriptor of the socket for bodies in shared memory")
     parser.add_argument("--worker-id", type=int, required=True, help="number of this worker, from 1")
     parser.add_argument("--target", help="import string of the service")
     parser.add_argument("--working-dir", type=Path, default=Path(), help="directory of the user's source")
@@ -81,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arguments", type=_object, default={}, metavar="JSON", help="arguments of the service")
     parser.add_argument("--runners", type=_object, default={}, metavar="JSON", help="configuration of runners")
     parser.add_argument("--unit", help="run this runner or dependency of the service: `runner:NAME` or `service:NAME`")
+    parser.add_argument("--batching", type=json.loads, default={}, help="what is configured for the runner's batches")
+    parser.add_argument("--await-place", action="store_true", help="wait for the devices once the service is described")
     parser.add_argument(
         "--in-process", action="store_true", help="make runners and dependencies in this process, for development"
     )

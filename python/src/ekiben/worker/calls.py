@@ -442,7 +442,7 @@ class Calls:
         if call.encoding is not None:
             encoding, parts = encode_value(value)
             header = {"type": "reply", "id": call.id, "status": 200, "headers": [], "encoding": encoding}
-            self._channel.send_parts(header, parts)
+            self._channel.send_value(header, parts)
             return
         answer = Answer(*call.method.output_spec.render(value))
         self._send(call.id, apply_context(call, answer))

@@ -8,8 +8,18 @@ import threading
 from collections import deque
 from typing import Any, Callable
 
-from .frames import Body, Frame, encode_frame, encode_frame_of_parts, encode_reply
+from .frames import (
+    Body,
+    Frame,
+    FrameReader,
+    ProtocolError,
+    encode_frame,
+    encode_frame_of_parts,
+    encode_reply,
+    encode_shared_frame,
+)
 from .reading import Reading
+from .shared import SharedBodies
 
 # Streams wait while more than this is unsent: a slow client must not fill the worker's memory.
 HIGH_WATER = 1 << 20
@@ -24,8 +34,9 @@ class Channel:
     what the socket does not take at once is left to the loop.
     """
 
-    def __init__(self, sock: socket.socket):
+    def __init__(self, sock: socket.socket, shared: SharedBodies | None = None):
         self._socket = sock
+        self._shared = shared
         self._socket.setblocking(True)
         self._lock = threading.Lock()
         self._space = threading.Condition(self._lock)
@@ -51,7 +62,22 @@ class Channel:
             self.close()
             on_close(reason)
 
-        self.reading = Reading(self._socket, loop, on_frame, lost)
+        take_shared = self._shared.take if self._shared is not None else None
+        self.reading = Reading(self._socket, loop, on_frame, lost, take_shared)
+
+    def wait_for(self, kind: str) -> Frame | None:
+        """Read frames before the channel is attached until one of this type is there; None at the end of file."""
+        found: list[Frame] = []
+        reader = FrameReader(found.append)
+        while not found:
+            count = self._socket.recv_into(reader.buffer())
+            if not count:
+                return None
+            reader.filled(count)
+        frame = found.pop()
+        if frame.type != kind or found:
+            raise ProtocolError(f"`{frame.type}` came before `{kind}`")
+        return frame
 
     def detach(self) -> None:
         """Read no more; what is sent from now on blocks until it is sent, that from before included."""
@@ -77,6 +103,15 @@ class Channel:
     def send_parts(self, header: dict[str, Any], parts: list[Body]) -> None:
         """Send a frame whose body is these parts one after the other, none of which is copied."""
         self._send(encode_frame_of_parts(header, parts))
+
+    def send_value(self, header: dict[str, Any], parts: list[Body]) -> None:
+        """Send a frame whose body is a value for another worker: a large one through memory that both share."""
+        length = sum(len(part) for part in parts)
+        if self._shared is not None and self._shared.offer(
+            parts, length, lambda: self._send(encode_shared_frame(header, length))
+        ):
+            return
+        self.send_parts(header, parts)
 
     def _send(self, buffers: list[Body]) -> None:
         with self._lock:
@@ -118,6 +153,8 @@ class Channel:
                 self.reading.stop()
                 self._loop.remove_writer(self._socket.fileno())
             self._socket.close()
+            if self._shared is not None:
+                self._shared.close()
             self._pending.clear()
             self._pending_bytes = 0
             self._space.notify_all()

@@ -16,12 +16,14 @@ PROTOCOL = 2
 PREFIX = struct.Struct("<IQ")
 MAX_HEADER = 1 << 20
 MAX_BODY = 4 << 30
+# Of the body's length: the body is not in the frame, but in the next descriptor of the second socket.
+SHARED = 1 << 63
 # One read of the socket; frames of small calls arrive several at a time.
 READ_SIZE = 256 * 1024
 # Joining a small body to its header costs less than a second buffer in the system call.
 JOIN_BELOW = 64 * 1024
 
-TO_WORKER = frozenset({"call", "batch", "cancel", "probe", "metrics", "drain", "outcome", "item", "done"})
+TO_WORKER = frozenset({"call", "batch", "cancel", "probe", "metrics", "drain", "outcome", "item", "done", "place"})
 FROM_WORKER = frozenset(
     {
         "describe",
@@ -105,15 +107,30 @@ def encode_frame_of_parts(header: dict[str, Any], parts: list[Body]) -> list[Bod
     return [PREFIX.pack(len(text), length) + text, *(part for part in parts if len(part))]
 
 
+def encode_shared_frame(header: dict[str, Any], length: int) -> list[Body]:
+    """Return the buffers to write for a frame whose body is shared."""
+    text = _encode_json(header).encode("utf-8", "replace")
+    if len(text) > MAX_HEADER:
+        raise ProtocolError(f"header of {len(text)} bytes is over the limit of {MAX_HEADER}")
+    return [PREFIX.pack(len(text), SHARED | length) + text]
+
+
 class FrameReader:
     """Cuts what arrives into frames. Large bodies are read straight into their own buffer.
 
-    ``buffer`` is where the next bytes go, ``filled`` tells how many came.
+    ``buffer`` is where the next bytes go, ``filled`` tells how many came. ``take_shared`` gives the bodies that are not
+    in their frames; without it there are none.
     """
 
-    def __init__(self, on_frame: Callable[[Frame], None], types: frozenset[str] = TO_WORKER):
+    def __init__(
+        self,
+        on_frame: Callable[[Frame], None],
+        types: frozenset[str] = TO_WORKER,
+        take_shared: Callable[[int], Body] | None = None,
+    ):
         self._on_frame = on_frame
         self._types = types
+        self._take_shared = take_shared
         self._space = bytearray(READ_SIZE)
         self._start = self._end = 0
         self._header: dict[str, Any] | None = None
@@ -149,7 +166,7 @@ class FrameReader:
         if not 1 <= header_length <= MAX_HEADER:
             raise ProtocolError(f"header length {header_length} is not between 1 and {MAX_HEADER}")
         if body_length > MAX_BODY:
-            raise ProtocolError(f"body length {body_length} is over the limit of {MAX_BODY}")
+            return self._parse_shared(header_length, body_length)
         body_start = self._start + PREFIX.size + header_length
         if body_start > self._end:
             self._reserve(PREFIX.size + header_length)
@@ -167,6 +184,20 @@ class FrameReader:
         self._body[: self._body_filled] = memoryview(self._space)[body_start : self._end]
         self._start = self._end = 0
         return False
+
+    def _parse_shared(self, header_length: int, body_length: int) -> bool:
+        """Take a frame whose body is elsewhere."""
+        length = body_length & ~SHARED
+        if length == body_length or self._take_shared is None or not 1 <= length <= MAX_BODY:
+            raise ProtocolError(f"body length {body_length} is over the limit of {MAX_BODY}")
+        start = self._start + PREFIX.size
+        if start + header_length > self._end:
+            self._reserve(PREFIX.size + header_length)
+            return False
+        self._header = self._parse_header(start, start + header_length)
+        self._start = start + header_length
+        self._deliver(self._take_shared(length))
+        return True
 
     def _parse_header(self, start: int, end: int) -> dict[str, Any]:
         try:

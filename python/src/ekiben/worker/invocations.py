@@ -143,7 +143,7 @@ class Invocations:
             "request_id": current_request_id(),
             **merging,
         }
-        self._channel.send_parts(header, parts)
+        self._channel.send_value(header, parts)
         return number, waiting
 
     def _forget(self, number: int, is_over: bool = True) -> None:

@@ -14,7 +14,7 @@ import socket
 import threading
 from typing import Callable
 
-from .frames import Frame, FrameReader, ProtocolError
+from .frames import Body, Frame, FrameReader, ProtocolError
 
 # How long a thread waits for the next call before the loop reads again.
 BORROWED_MILLISECONDS = 2
@@ -33,11 +33,12 @@ class Reading:
         loop: asyncio.AbstractEventLoop,
         on_frame: Callable[[Frame], None],
         on_close: Callable[[str | None], None],
+        take_shared: Callable[[int], Body] | None = None,
     ):
         """``on_frame`` and ``on_close`` are called on ``loop``; calls on the thread that has borrowed the socket."""
         self._socket = sock
         self._loop = loop
-        self._frames = FrameReader(self._arrived)
+        self._frames = FrameReader(self._arrived, take_shared=take_shared)
         self._on_frame = on_frame
         self._on_close = on_close
         # Held while the socket is read, and while what follows is changed.

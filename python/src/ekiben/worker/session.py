@@ -64,6 +64,10 @@ class Settings:
     runners: dict[str, Any] = field(default_factory=dict)
     # The runner or dependency to run; none for the service that clients call.
     unit: str | None = None
+    # What is configured for the batches of a runner.
+    batching: dict[str, Any] = field(default_factory=dict)
+    # Whether the front says which devices the service uses once it has been described.
+    awaits_place: bool = False
     # Whether runners and dependencies are part of this process.
     in_process: bool = False
 
@@ -116,7 +120,8 @@ class Session:
         server_context.service_type = "entry_service" if unit is None else unit.partition(":")[0]
         service, import_string = _run_stage("import", self._import)
         if unit is not None:
-            return self._describe_unit(_run_stage("import", lambda: find_unit(service, unit)))
+            batching = self._settings.batching
+            return self._describe_unit(_run_stage("import", lambda: find_unit(service, unit, batching)))
         server_context.service_name = service.name
         if isinstance(service, RunnerService):
             server_context.service_type = "api_server"
@@ -124,7 +129,15 @@ class Session:
         else:
             server_context.service_routes = [service.full_route(method) for method in service.apis.values()]
         _run_stage("describe", partial(self._send_description, service, import_string))
+        if self._settings.awaits_place:
+            self._take_place()
         return service
+
+    def _take_place(self) -> None:
+        """Take the devices that the front gives; libraries look for them when they are first used."""
+        frame = self._channel.wait_for("place")
+        if frame is not None:  # otherwise the front is gone, which is found again at the next read
+            os.environ.update(frame.header["variables"])
 
     def _describe_unit(self, unit: Any) -> Any:
         from .description import apply_envs, describe_unit_frame

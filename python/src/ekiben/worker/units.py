@@ -62,13 +62,16 @@ class RunnerUnit:
     threads = 1
     description = None
 
-    def __init__(self, runner: Runner):
+    def __init__(self, runner: Runner, batching: dict[str, Any] | None = None):
+        """Make the unit; ``batching`` is what the configuration says of methods that say nothing themselves."""
         self.name = runner.name
         self.inner = runner.runnable_class
         self.models: list[Any] = []
         self.config: dict[str, Any] = {}
         self.envs: list[dict[str, str]] = []
-        self.apis = {method.name: RunnableAPI(method, runner.runnable_class) for method in runner.runner_methods}
+        self.apis = {
+            method.name: RunnableAPI(method, runner.runnable_class, batching or {}) for method in runner.runner_methods
+        }
         self._params = runner.runnable_init_params
 
     @property
@@ -88,15 +91,18 @@ class RunnableAPI:
     ctx_param = None
     is_task = False
 
-    def __init__(self, method: RunnerMethod, runnable_class: type):
+    def __init__(self, method: RunnerMethod, runnable_class: type, batching: dict[str, Any]):
         marked = runnable_class.bentoml_runnable_methods__[method.name]  # type: ignore[attr-defined] (of Runnable)
         self.func: Callable[..., Any] = marked.func
         self.name = method.name
         self.route = f"/{method.name}"
-        self.batchable = method.config.batchable and not method.config.is_stream
+        self.batchable = method.config.batchable and not method.config.is_stream and batching.get("enabled", True)
         self.batch_dim = method.config.batch_dim
-        self.max_batch_size = method.max_batch_size
-        self.max_latency_ms = method.max_latency_ms
+        limits = {"max_batch_size": method.max_batch_size, "max_latency_ms": method.max_latency_ms}
+        self.declared = {key: limits[key] for key in sorted(method.declared)}
+        limits |= {key: value for key, value in batching.items() if key in limits and key not in method.declared}
+        self.max_batch_size = limits["max_batch_size"]
+        self.max_latency_ms = limits["max_latency_ms"]
         self.is_stream = method.config.is_stream
         self.is_async = inspect.iscoroutinefunction(self.func) or inspect.isasyncgenfunction(self.func)
         self.output_spec = TextPieces()
@@ -146,13 +152,13 @@ def dependencies_of(service: Any) -> list[Service]:
     return list(found.values())
 
 
-def find_unit(service: Any, unit: str) -> Any:
-    """Return what a worker started with ``--unit`` runs."""
+def find_unit(service: Any, unit: str, batching: dict[str, Any] | None = None) -> Any:
+    """Return what a worker started with ``--unit`` runs; ``batching`` is what is configured for a runner."""
     kind, _, name = unit.partition(":")
     if kind == "runner":
         for runner in runners_of(service):
             if runner.name == name:
-                return RunnerUnit(runner)
+                return RunnerUnit(runner, batching)
     elif kind == "service":
         for found in dependencies_of(service):
             if found.name == name:
@@ -173,6 +179,7 @@ def describe_units(service: Any, sections: Mapping[str, Any] | None = None) -> l
             {
                 "kind": "runner",
                 "name": unit.name,
+                "config": {"batching": {method.name: method.declared for method in unit.apis.values()}},
                 "slots": slots_of(unit),
                 "endpoints": [describe_endpoint(method) for method in unit.apis.values()],
                 "abilities": _abilities(unit.inner),

@@ -28,10 +28,10 @@ def encode_value(value: Any) -> tuple[dict[str, Any], list[Body]]:
 
 
 def decode_value(encoding: dict[str, Any], body: Body) -> Any:
-    """Return the value; arrays in it share the memory of the body where that can be, and may be written into."""
+    """Return the value; arrays in it share the memory of the body where that can be, and can be written to."""
     if encoding["kind"] == "array":
         return decode_array(encoding, body)
-    memory = memoryview(body if isinstance(body, bytearray) else bytearray(body))
+    memory = _writable(body)
     parts = []
     start = 0
     for length in encoding["lengths"]:
@@ -67,14 +67,19 @@ def array_bytes(array: Any) -> Body:
 
 
 def decode_array(head: dict[str, Any], body: Body) -> Any:
-    """Return an array that may be written into: over the memory of the body, or a copy of a body that is ``bytes``."""
+    """Return an array over the memory of the body, which user code may write to: nobody else has it."""
     import numpy
 
     dtype, shape = numpy.dtype(head["dtype"]), head["shape"]
     if len(body) != dtype.itemsize * math.prod(shape):
         raise ValueError(f"{len(body)} bytes are not an array of shape {tuple(shape)} and type {dtype}")
-    array = numpy.frombuffer(body, dtype=dtype).reshape(shape)
-    return array if array.flags.writeable else array.copy()
+    return numpy.frombuffer(_writable(body), dtype=dtype).reshape(shape)
+
+
+def _writable(body: Body) -> memoryview:
+    """Return the memory of a body, of a small one that came as `bytes` a copy."""
+    memory = memoryview(body)
+    return memoryview(bytearray(memory)) if memory.readonly else memory
 
 
 def _raw(buffer: pickle.PickleBuffer) -> Body:
