@@ -154,7 +154,7 @@ print({'pydantic', 'numpy', 'yaml', 'cloudpickle'} & set(sys.modules) or 'nothin
         ),
         ("from bentoml.legacy import nope", "ImportError: cannot import name 'nope' from 'ekiben.legacy'"),
         ("import bentoml.nope", "ModuleNotFoundError: No module named 'bentoml.nope'"),
-        ("bentoml.monitor('m')", "UnsupportedAttribute: `bentoml.monitor` is not supported yet by ekiben"),
+        ("bentoml.load_config()", "UnsupportedAttribute: `bentoml.load_config` is not supported yet by ekiben"),
     ],
 )
 def test_names_that_are_missing_say_so(code: str, error: str) -> None:

@@ -140,6 +140,7 @@ impl Server {
         let mut command = worker_command(&settings, None);
         command.awaits_place = machine.gives_devices();
         command.runners.clone_from(layers.runners());
+        command.monitoring = layers.monitoring();
         let server = Self {
             front: Arc::new(Front::new(Arc::clone(&roster))),
             entry: Crew::new(Role::Entry, command, &shared, roster),
@@ -363,6 +364,7 @@ impl Server {
             let plan = self.plan(unit)?;
             let mut command = worker_command(&self.settings, Some(unit.id()));
             command.batching = plan.batching;
+            command.monitoring = self.layers.monitoring();
             let roster = Arc::new(Roster::default());
             let mut crew = Crew::new(Role::Unit(unit.kind), command, &self.shared, Arc::clone(&roster));
             crew.place(plan.placement.clone());
@@ -575,6 +577,7 @@ fn worker_command(settings: &Settings, unit: Option<String>) -> WorkerCommand {
         environment,
         arguments: settings.arguments.clone(),
         runners: Map::new(),
+        monitoring: Map::new(),
         mode: settings.mode,
         unit,
         batching: None,

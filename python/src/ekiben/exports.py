@@ -47,6 +47,7 @@ ATTRIBUTES = {
     "importing": "ekiben.services.importing:importing",
     "list": "ekiben.bentos:list",
     "load": "ekiben.services.loading:load",
+    "monitor": "ekiben.monitoring.records:monitor",
     "mount_asgi_app": "ekiben.services.mounts:asgi_app",
     "on_deployment": "ekiben.services.hooks:on_deployment",
     "on_shutdown": "ekiben.services.hooks:on_shutdown",
@@ -71,6 +72,7 @@ MODULES = {
     "legacy": "ekiben.legacy",
     "metrics": "prometheus_client",
     "models": "ekiben.models",
+    "monitoring": "ekiben.monitoring",
     "safetensors": "ekiben.safetensors",
     "server": "ekiben.servers.legacy",
     "types": "ekiben.types",
@@ -82,7 +84,7 @@ MODULES = {
 UNSUPPORTED = frozenset(
     """
     ApiToken ApiTokenAPI BentoCloudClient GrpcServer api_token batch cloud container deployment diffusers_simple gradio
-    grpc load_config monitor monitoring ray save_config serving set_serialization_strategy start triton unsloth
+    grpc load_config ray save_config serving set_serialization_strategy start triton unsloth
     """.split()
 )
 

@@ -53,7 +53,10 @@ const RUNNER_FLAGS: &[&str] = &["worker_memory_limit"];
 const VERSIONS: [u64; 2] = [1, 2];
 
 /// Sections of version 1 that stand beside `api_server` and that version 2 has in each service.
-const BESIDE: [&str; 2] = ["tracing", "monitoring"];
+const BESIDE: [&str; 2] = ["tracing", MONITORING];
+
+/// The section of monitoring, which is for workers.
+const MONITORING: &str = "monitoring";
 
 /// The configuration from outside of the service, lowest first: file, overrides, options, flags.
 #[derive(Clone, Debug, Default)]
@@ -143,6 +146,18 @@ impl Layers {
     /// Returns the section `runners`: what is said of all, and of each under its name.
     pub fn runners(&self) -> &Map<String, Value> {
         &self.runners
+    }
+
+    /// Returns what is said of monitoring: of all services, and of each under its name, in the form of `services`.
+    pub fn monitoring(&self) -> Map<String, Value> {
+        let part = |(name, value): (&String, &Value)| {
+            let own =
+                || value.get(MONITORING).map(|own| Map::from_iter([(MONITORING.to_owned(), own.clone())]));
+            let is_general = name == MONITORING;
+            let kept = if is_general { Some(value.clone()) } else { own().map(Value::Object) };
+            Some((name.clone(), kept.filter(|_| is_general || !SETTINGS.contains(&name.as_str()))?))
+        };
+        self.services.iter().filter_map(part).collect()
     }
 
     /// Returns the keys beside `services`, which have no effect on services that are classes.
@@ -316,6 +331,19 @@ mod tests {
         let expected = json!({"traffic": {"timeout": 5, "max_concurrency": 3}, "workers": 2, "threads": 4});
         assert_eq!(Value::Object(merged.unwrap()), expected);
         assert_eq!(Value::Object(layers.general()), json!({"workers": 2, "threads": 1}));
+    }
+
+    #[test]
+    fn monitoring_is_told_apart_for_workers() {
+        let overrides = json!({"services": {
+            "monitoring": {"enabled": false}, "http": {"monitoring": 1},
+            "Main": {"monitoring": {"options": {"log_path": "x"}}, "workers": 2}, "Other": {"workers": 1},
+        }});
+        let layers = layers(&[("BENTOML_CONFIG_OVERRIDES", &overrides.to_string())]).unwrap();
+        let expected =
+            json!({"monitoring": {"enabled": false}, "Main": {"monitoring": {"options": {"log_path": "x"}}}});
+        assert_eq!(Value::Object(layers.monitoring()), expected);
+        assert!(Layers::default().monitoring().is_empty());
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct WorkerCommand {
     pub arguments: Map<String, Value>,
     /// What the configuration says of runners, which the description depends on where they have strategies.
     pub runners: Map<String, Value>,
+    /// What it says of monitoring, for all services and for each under its name.
+    pub monitoring: Map<String, Value>,
     /// The unit that the workers run, by its id; `None` is the service that clients call.
     pub unit: Option<String>,
     /// What is configured for the batches of a runner.
@@ -114,6 +116,9 @@ impl WorkerCommand {
         }
         if !self.runners.is_empty() {
             command.arg(format!("--runners={}", Value::Object(self.runners.clone())));
+        }
+        if !self.monitoring.is_empty() {
+            command.arg(format!("--monitoring={}", Value::Object(self.monitoring.clone())));
         }
         if let Some(unit) = &self.unit {
             command.args(["--unit", unit]);

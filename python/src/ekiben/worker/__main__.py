@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         aliases=dict(options.aliases),
         arguments=options.arguments,
         runners=options.runners,
+        monitoring=options.monitoring,
         unit=options.unit,
         batching=options.batching,
         awaits_place=options.await_place,
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--arguments", type=_object, default={}, metavar="JSON", help="arguments of the service")
     parser.add_argument("--runners", type=_object, default={}, metavar="JSON", help="configuration of runners")
+    parser.add_argument("--monitoring", type=_object, default={}, metavar="JSON", help="configuration of monitoring")
     parser.add_argument("--unit", help="run this runner or dependency of the service: `runner:NAME` or `service:NAME`")
     parser.add_argument("--batching", type=json.loads, default={}, help="what is configured for the runner's batches")
     parser.add_argument("--await-place", action="store_true", help="wait for the devices once the service is described")

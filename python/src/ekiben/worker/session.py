@@ -19,6 +19,7 @@ from typing import Any, Callable
 
 from ..context import server_context
 from ..legacy.service import Service as RunnerService
+from ..monitoring.settings import set_sections
 from ..services.arguments import set_arguments
 from ..services.current import set_current_service
 from ..services.hooks import DEPLOYMENT, SHUTDOWN, STARTUP, find_hooks
@@ -62,6 +63,8 @@ class Settings:
     arguments: dict[str, Any] = field(default_factory=dict)
     # What the configuration says of runners.
     runners: dict[str, Any] = field(default_factory=dict)
+    # What it says of monitoring.
+    monitoring: dict[str, Any] = field(default_factory=dict)
     # The runner or dependency to run; none for the service that clients call.
     unit: str | None = None
     # What is configured for the batches of a runner.
@@ -158,6 +161,7 @@ class Session:
             serve_bento(self._bento.models_dir, self._bento.aliases)
         else:
             serve_bento(None, settings.aliases)
+        set_sections(settings.monitoring)
         set_arguments({**(self._bento.arguments if self._bento else {}), **settings.arguments})
         if target is None:
             raise ValueError("neither a target nor a bento is given")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import Annotated, Any
 
 import numpy as np
 import pytest
 import torch
+from _bentoml_impl.serde import JSONSerde, Payload
 from _bentoml_sdk.validators import TensorSchema as UpstreamSchema
 from pydantic import TypeAdapter, ValidationError
 
+from ekiben.clients.values import from_json, to_json
 from ekiben.io.annotations import annotate
 from ekiben.io.outputs import output_of
 from ekiben.io.tensor import TensorSchema
@@ -64,3 +68,28 @@ def test_tensors_with_gradients_and_of_any_type_are_written() -> None:
     output = output_of(torch.Tensor)
     assert output.render(torch.tensor([[1.5, 2.0]], requires_grad=True)).body == b"[[1.5, 2.0]]"
     assert output.render(torch.tensor([1.5], dtype=torch.bfloat16)).body == b"[1.5]"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "tensor", "format": "torch-tensor", "dtype": "float32", "shape": [2, 1]},
+        {"type": "array", "items": {"type": "tensor", "format": "torch-tensor"}},
+        {"type": "object", "properties": {"x": {"type": "tensor", "format": "torch-tensor"}}},
+    ],
+)
+def test_clients_send_and_get_the_same_tensors(schema: dict[str, Any]) -> None:
+    tensor = torch.tensor([[1.5], [2.0]])
+    value = {"tensor": tensor, "array": [tensor], "object": {"x": tensor}}[schema["type"]]
+    theirs = b"".join(JSONSerde().serialize(value, schema).data)
+    assert to_json(value, schema) == theirs
+    tensor.requires_grad = True  # which upstream cannot send
+    assert to_json(value, schema) == theirs
+    expected = JSONSerde().deserialize(Payload((theirs,)), schema)
+    found = from_json(json.loads(theirs), schema)
+    for unpack in (lambda value: value[0], lambda value: value["x"]):
+        if not isinstance(expected, torch.Tensor):
+            with contextlib.suppress(KeyError, TypeError):
+                expected, found = unpack(expected), unpack(found)
+    assert found.dtype == expected.dtype
+    assert torch.equal(found, expected)
