@@ -1,7 +1,7 @@
 """Measures calls between two services with large arrays: through shared memory, and through the sockets.
 
-`python benches/values.py EKIBEN_SERVE PYTHON` runs the server twice with each, and prints a table: how long a call takes that
-sends an array and gets it back (docs/adr/0011).
+`python benches/values.py EKIBEN_SERVE PYTHON` runs the server twice with each, and prints a table: how long a
+call takes that sends an array and gets it back (docs/adr/0011).
 """
 
 import json
@@ -13,7 +13,7 @@ import tempfile
 import urllib.request
 
 SIZES = [64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20]
-SERVICE = '''
+SERVICE = """
 import time
 
 import bentoml
@@ -41,7 +41,7 @@ class Outer:
             answer.max()
             found.append(time.perf_counter() - begun)
         return found
-'''
+"""
 
 
 def cpu(pid: int) -> float:
@@ -56,7 +56,8 @@ def measure(program: str, python: str, sharing: str) -> dict[int, tuple[float, f
         open(os.path.join(directory, "service.py"), "w").write(SERVICE)
         environment = {**os.environ, "EKIBEN_SHARED_MEMORY": sharing}
         command = [program, "service:Outer", "--port", "0", "--python", python]
-        with subprocess.Popen(command, cwd=directory, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=directory, env=environment, stdout=pipe, text=True) as server:
             port = None
             for line in server.stdout:
                 port = port or next(iter(re.findall(r"localhost:(\d+)", line)), None)
@@ -65,7 +66,8 @@ def measure(program: str, python: str, sharing: str) -> dict[int, tuple[float, f
             found = {}
             for size in SIZES:
                 count = max(3, min(100, (1 << 28) // size))
-                pids = [server.pid, *map(int, open(f"/proc/{server.pid}/task/{server.pid}/children").read().split())]
+                children = open(f"/proc/{server.pid}/task/{server.pid}/children").read().split()
+                pids = [server.pid, *map(int, children)]
                 before = sum(map(cpu, pids))
                 body = json.dumps({"size": size, "count": count}).encode()
                 kind = {"content-type": "application/json"}
@@ -84,7 +86,9 @@ def main() -> None:
     runs = {sharing: [measure(program, python, sharing) for _ in range(2)] for sharing in ("1", "off")}
     print("| array | shared, ms | socket, ms | shared, CPU ms | socket, CPU ms |\n|---|---|---|---|---|")
     for size in SIZES:
-        columns = [min(run[size][place] for run in runs[sharing]) for place in (0, 1) for sharing in ("1", "off")]
+        columns = [
+            min(run[size][place] for run in runs[sharing]) for place in (0, 1) for sharing in ("1", "off")
+        ]
         print(f"| {size >> 10} KiB |", " | ".join(f"{value:.2f}" for value in columns), "|")
 
 
