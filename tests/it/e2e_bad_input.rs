@@ -54,21 +54,21 @@ const SERVICE: &str = "import bentoml\n\n\n@bentoml.service\nclass Plain:\n    @
 
 #[test]
 fn an_unknown_key_is_named_with_its_place_and_what_was_meant() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let command = build(&context, "service: service:Plain\nlables:\n  a: b\n", SERVICE);
     assert_refused(&context, command, INPUT, &["bentofile.yaml:2", "unknown key `lables`", "`labels`"]);
 }
 
 #[test]
 fn a_value_of_the_wrong_type_is_named_with_its_place() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let command = build(&context, "service: service:Plain\npython:\n  packages: 3\n", SERVICE);
     assert_refused(&context, command, INPUT, &["bentofile.yaml:3", "`python.packages`"]);
 }
 
 #[test]
 fn a_file_that_the_bentofile_names_and_that_is_not_there_is_named_with_its_place() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     for (bentofile, place) in [
         (
             "service: service:Plain\npython:\n  requirements_txt: gone.txt\n",
@@ -94,7 +94,7 @@ fn a_file_that_the_bentofile_names_and_that_is_not_there_is_named_with_its_place
 
 #[test]
 fn a_requirements_file_that_another_names_is_named_with_the_line_that_does() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let bentofile = "service: service:Plain\npython: {requirements_txt: top.txt}\n";
     for (top, line) in [("six\n\n-r gone.txt\n", 3), ("-c gone.txt\n", 1)] {
         fs::write(context.work().join("top.txt"), top).expect("the directory is there");
@@ -106,7 +106,7 @@ fn a_requirements_file_that_another_names_is_named_with_the_line_that_does() {
 
 #[test]
 fn a_requirement_that_cannot_be_used_is_named_with_its_place() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     for (package, reason) in [
         ("numpy=>1", "no such comparison operator"),
         ("numpy scipy", "Expected one of"),
@@ -127,7 +127,7 @@ fn a_requirement_that_cannot_be_used_is_named_with_its_place() {
 
 #[test]
 fn an_index_without_a_scheme_is_named_with_its_place() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let command = build(
         &context,
         "service: service:Plain\npython:\n  index_url: me:hunter2@pypi.example/simple\n",
@@ -148,7 +148,7 @@ fn an_index_without_a_scheme_is_named_with_its_place() {
 
 #[test]
 fn a_file_of_arguments_that_is_not_there_is_named() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let command = build(&context, "service: service:Plain\n", SERVICE).args(["--arg-file", "gone.yaml"]);
     assert_refused(&context, command, INPUT, &["`gone.yaml`", "No such file", "--arg-file PATH"]);
     let command = context.ekiben(["build", ".", "--bentofile", "gone.yaml"]);
@@ -157,7 +157,7 @@ fn a_file_of_arguments_that_is_not_there_is_named() {
 
 #[test]
 fn text_in_another_encoding_is_named_with_its_place() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let work = context.work();
     let write = |name: &str, bytes: &[u8]| fs::write(work.join(name), bytes).expect("the directory is there");
     let refused = |place: &str| {
@@ -177,7 +177,7 @@ fn text_in_another_encoding_is_named_with_its_place() {
 
 #[test]
 fn a_byte_order_mark_is_no_mistake() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let work = context.work();
     let bentofile =
         "service: service:Plain\nname: plain\npython:\n  lock_packages: false\n  requirements_txt: r.txt\n";
@@ -192,7 +192,7 @@ fn a_byte_order_mark_is_no_mistake() {
 
 #[test]
 fn a_service_that_is_not_there_is_named_where_the_bentofile_names_it() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let two = format!("{SERVICE}\n\n@bentoml.service\nclass Other:\n    pass\n");
     for (service, reason) in [
         ("service:Nope", "no `Nope` in the module `service`, its services are Plain, Other"),
@@ -219,7 +219,7 @@ fn a_service_that_is_not_there_is_named_where_the_bentofile_names_it() {
 
 #[test]
 fn variables_as_a_map_are_refused_with_the_form_of_a_list() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let command = build(&context, "service: service:Plain\nenvs:\n  A: x\n", SERVICE);
     let example =
         "`envs` must be a list with a name and a value for each, such as `- {name: KEY, value: text}`";
@@ -228,14 +228,14 @@ fn variables_as_a_map_are_refused_with_the_form_of_a_list() {
 
 #[test]
 fn a_tab_is_named_where_it_stands() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let command = build(&context, "service: service:Plain\npython:\n  packages:\n  - a\n\t- b\n", SERVICE);
     assert_refused(&context, command, INPUT, &["bentofile.yaml:5:1: ", "a tab in the indentation"]);
 }
 
 #[test]
 fn what_containerize_will_refuse_is_said_by_build_with_its_place() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     fs::write(context.work().join("setup.sh"), "make all\n").expect("the directory is there");
     for (version, docker, place, reason) in [
         ("v1", "setup_script: setup.sh", "4:17: `docker.setup_script`", "runs nothing inside images"),
@@ -264,7 +264,7 @@ fn what_containerize_will_refuse_is_said_by_build_with_its_place() {
 
 #[test]
 fn a_link_to_a_directory_is_left_out_with_a_warning() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     fs::create_dir(context.work().join("real")).expect("the directory is there");
     fs::write(context.work().join("real/part.py"), "").expect("the directory is there");
     symlink("real", context.work().join("alias")).expect("it is new");
@@ -283,7 +283,7 @@ fn a_link_to_a_directory_is_left_out_with_a_warning() {
 
 #[test]
 fn capitals_in_names_are_lowered_with_a_warning() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let files = context.work().join("files");
     fs::create_dir(&files).expect("the directory is there");
     fs::write(files.join("weights"), "1").expect("the directory is there");
@@ -301,7 +301,7 @@ fn capitals_in_names_are_lowered_with_a_warning() {
 
 #[test]
 fn a_damaged_bento_and_an_absent_interpreter_end_serving_at_once() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let bentofile = "service: service:Plain\nname: plain\npython: {lock_packages: false}\n";
     let built = build(&context, bentofile, SERVICE).args(["--version", "v1"]).run();
     assert!(built.stdout.contains("plain:v1"), "{}", built.stdout);
@@ -328,14 +328,14 @@ fn a_damaged_bento_and_an_absent_interpreter_end_serving_at_once() {
 
 #[test]
 fn rules_that_leave_the_service_out_are_refused() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let command = build(&context, "service: service:Plain\ninclude: [\"*.txt\"]\n", SERVICE);
     assert_refused(&context, command, INPUT, &["leaves out `service.py`", "`include`"]);
 }
 
 #[test]
 fn passwords_reach_neither_the_bento_nor_an_error() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let bentofile = "service: service:Plain\nname: plain\npython:\n  lock_packages: false\n  \
         extra_index_url: https://user:hunter2@127.0.0.1:9/simple\n  \
         packages: [\"attrs @ https://user:hunter2@127.0.0.1:9/attrs.whl\"]\n";
@@ -358,7 +358,7 @@ fn passwords_reach_neither_the_bento_nor_an_error() {
 
 #[test]
 fn deep_nesting_in_the_source_is_no_crash() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let service = format!("{SERVICE}\n\nDEEP = {}\n", vec!["1"; 20_000].join("+"));
     let command = build(&context, "service: service:Plain\nname: deep\n", &service);
     assert!(command.arg("--version").arg("v1").run().stdout.contains("deep:v1"));
@@ -366,7 +366,7 @@ fn deep_nesting_in_the_source_is_no_crash() {
 
 #[test]
 fn a_model_that_is_not_in_the_store_is_named_with_the_line_that_wants_it() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let service = "import bentoml\nfrom bentoml.models import BentoModel\n\n\n@bentoml.service\nclass Plain:\n    \
         model = BentoModel(\"absent:latest\")\n\n    @bentoml.api\n    def echo(self, text: str) -> str:\n        return text\n";
     let command = build(&context, "service: service:Plain\n", service);
@@ -375,7 +375,7 @@ fn a_model_that_is_not_in_the_store_is_named_with_the_line_that_wants_it() {
 
 #[test]
 fn a_model_of_the_bentofile_that_is_not_in_the_store_is_named() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let command = build(&context, "service: service:Plain\nmodels:\n  - absent:v1\n", SERVICE);
     assert_refused(&context, command, INPUT, &["`absent:v1`", "ekiben models list"]);
 }
@@ -411,7 +411,7 @@ fn a_link_or_pipe_that_no_model_can_have_is_named_and_leaves_no_model() {
 
 #[test]
 fn a_bento_that_is_not_in_the_store_is_named() {
-    let context = TestContext::new();
+    let context = TestContext::with_shared_cache();
     let command = context.ekiben(["containerize", "absent:v1", "--to", "oci:layout"]);
     assert_refused(&context, command, INPUT, &["'absent:v1'", "ekiben list"]);
 }

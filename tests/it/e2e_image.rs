@@ -1,5 +1,6 @@
 //! The image that is written is accepted by the tools of others, runs without a network, and predicts as the model does.
 
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::support::containers::{Container, load};
@@ -17,18 +18,32 @@ const STARTS_WITHIN: Duration = Duration::from_secs(90);
 /// A user that no image knows, in the group of the superuser, as `OpenShift` runs containers.
 const RANDOM_USER: &str = "123456:0";
 
+/// The image that these tests look at, each in its own way; it goes with the last of them.
+static SHARED: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
+
+struct Shared {
+    context: TestContext,
+    written: Written,
+}
+
 /// A context with the bento, and its image in `iris.tar` and `layout`.
-fn with_image() -> (TestContext, Written) {
-    let context = TestContext::with_shared_cache();
-    context.build_iris();
-    let to = ["--to", "oci-archive:iris.tar", "--to", "oci:layout:v1"];
-    let written = Written::by(context.ekiben(["containerize", IRIS]).args(to));
-    (context, written)
+fn with_image() -> Arc<Shared> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let context = TestContext::with_shared_cache();
+        context.build_iris();
+        let to = ["--to", "oci-archive:iris.tar", "--to", "oci:layout:v1"];
+        let written = Written::by(context.ekiben(["containerize", IRIS]).args(to));
+        let image = Arc::new(Shared { context, written });
+        *shared = Arc::downgrade(&image);
+        image
+    })
 }
 
 #[test]
 fn skopeo_reads_the_archive_and_the_layout_with_the_same_digest() {
-    let (context, written) = with_image();
+    let image = with_image();
+    let Shared { context, written } = &*image;
     for source in ["oci-archive:iris.tar", "oci:layout:v1"] {
         let skopeo = context.command(&peers::system("skopeo"));
         let inspected = skopeo.args(["inspect", source]).any_stderr().run().json();
@@ -73,7 +88,8 @@ fn a_receipt_says_the_whole_name_and_the_destinations_own_wins() {
 
 #[test]
 fn umoci_unpacks_the_layout_with_the_files_where_the_contract_wants_them() {
-    let (context, _) = with_image();
+    let image = with_image();
+    let context = &image.context;
     let unpack = ["unpack", "--rootless", "--image", "layout:v1", "bundle"];
     let unpacked = context.command(&peers::system("umoci")).args(unpack).any_stderr().run();
     assert!(!unpacked.stdout.contains("error"), "{}", unpacked.stdout);
@@ -95,7 +111,8 @@ fn umoci_unpacks_the_layout_with_the_files_where_the_contract_wants_them() {
 
 #[test]
 fn the_loaded_image_serves_without_a_network_as_any_user() {
-    let (context, _) = with_image();
+    let image = with_image();
+    let context = &image.context;
     let expected = context.predict_in_process();
     let Some(engine) = DockerEngine::shared() else { return };
     load(&engine, &context.work().join("iris.tar"));
@@ -111,7 +128,8 @@ fn the_loaded_image_serves_without_a_network_as_any_user() {
 
 #[test]
 fn the_container_keeps_the_contract_of_users_paths_and_variables() {
-    let (context, _) = with_image();
+    let image = with_image();
+    let context = &image.context;
     let Some(engine) = DockerEngine::shared() else { return };
     load(&engine, &context.work().join("iris.tar"));
     let container = Container::run(&engine, &["--env", "PORT=3000"], IRIS);
@@ -126,7 +144,8 @@ fn the_container_keeps_the_contract_of_users_paths_and_variables() {
 
 #[test]
 fn an_image_written_into_the_engine_is_the_image_of_the_archive() {
-    let (context, _) = with_image();
+    let image = with_image();
+    let context = &image.context;
     let Some(engine) = DockerEngine::shared() else { return };
     let to = format!("docker-daemon:{IRIS}");
     let containerize = context.ekiben(["containerize", IRIS, "--to", &to]).env("DOCKER_HOST", engine.host());
@@ -142,7 +161,8 @@ fn an_image_written_into_the_engine_is_the_image_of_the_archive() {
 
 #[test]
 fn an_image_in_a_registry_is_not_sent_again_and_can_be_a_base() {
-    let (context, local) = with_image();
+    let image = with_image();
+    let Shared { context, written: local } = &*image;
     let Some(registry) = DockerRegistry::plain() else { return };
     let to = format!("docker://{}/team/iris:v1", registry.host());
     let pushed = Written::by(context.ekiben(["containerize", IRIS, "--to", &to]));

@@ -1,8 +1,11 @@
 //! The iris project, from its model to its predictions: the walk that most end-to-end tests begin with.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
+use walkdir::WalkDir;
 
 use super::context::TestContext;
 use super::peers::{self, Venv};
@@ -16,11 +19,42 @@ pub(crate) const IRIS: &str = "iris_classifier:v1";
 const FLOWERS: [[f64; 4]; 4] =
     [[5.1, 3.5, 1.4, 0.2], [6.1, 2.8, 4.7, 1.2], [6.7, 3.0, 5.2, 2.3], [5.9, 3.0, 5.1, 1.8]];
 
-impl TestContext {
-    /// Trains the classifier into the model store and returns its tag.
-    pub(crate) fn train_iris(&self) -> String {
+/// The classifier as the project's script has saved it, once for all tests: starting Python and importing scikit-learn
+/// takes longer than most of them.
+static TRAINED: OnceLock<Trained> = OnceLock::new();
+
+/// A model that was trained, and the files of all versions of its name.
+struct Trained {
+    tag: String,
+    files: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Trained {
+    fn by_the_script(context: &TestContext) -> Self {
         let script = repository().join("testdata/projects/iris/train.py");
-        self.python([]).arg(script).run().stdout.trim().to_owned()
+        let tag = context.python([]).arg(script).run().stdout.trim().to_owned();
+        let store = context.bentoml_home().join("models/iris_clf");
+        let entries = WalkDir::new(&store).into_iter().map(|entry| entry.expect("the store can be walked"));
+        let files = entries.filter(|entry| entry.file_type().is_file()).map(|entry| {
+            let path = entry.path().strip_prefix(&store).expect("the walk started there");
+            (path.to_owned(), fs::read(entry.path()).expect("a stored file can be read"))
+        });
+        let files = files.collect();
+        Self { tag, files }
+    }
+}
+
+impl TestContext {
+    /// Puts the trained classifier into the model store, where it is alone of its name, and returns its tag.
+    pub(crate) fn train_iris(&self) -> String {
+        let trained = TRAINED.get_or_init(|| Trained::by_the_script(&Self::new()));
+        for (path, content) in &trained.files {
+            let path = self.bentoml_home().join("models/iris_clf").join(path);
+            fs::create_dir_all(path.parent().expect("it is below the home"))
+                .expect("a directory can be made");
+            fs::write(path, content).expect("a file can be written");
+        }
+        trained.tag.clone()
     }
 
     /// Trains the model, and builds the bento [`IRIS`] from a copy of the project; returns the model's tag.
