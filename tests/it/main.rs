@@ -29,6 +29,7 @@ mod e2e_registry;
 mod e2e_reload;
 mod e2e_reproducible;
 mod e2e_serve;
+mod e2e_sockets;
 mod e2e_storage;
 mod e2e_store;
 mod e2e_tls;

@@ -26,6 +26,8 @@ pub struct Exchange {
     pub started: Instant,
     /// The request's identity.
     pub identity: Identity,
+    /// Who asks.
+    pub peer: Peer,
     /// The worker that answered; 0 is the front itself.
     pub worker: u32,
     label: usize,
@@ -53,12 +55,18 @@ impl Exchange {
             started: Instant::now(),
             identity,
             traced,
+            peer,
             worker: 0,
             label,
             line,
             answer: None,
             is_over: false,
         }
+    }
+
+    /// Returns the half of the line of the access log that tells of the request.
+    pub fn line(&self) -> Option<String> {
+        self.line.clone()
     }
 
     /// Takes note of the answer's head; a streamed body ends the exchange itself.

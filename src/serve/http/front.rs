@@ -15,7 +15,9 @@ use super::exchange::Exchange;
 use super::identity::Identities;
 use super::metrics::{Metrics, Names};
 use super::routes::{Found, Page, Place, Routes};
-use super::{api, compression, cors, health, mounts, pages, reply, tasks};
+use super::websocket::counts::SocketCounts;
+use super::websocket::handshake::is_asked_for;
+use super::{api, compression, cors, health, mounts, pages, reply, tasks, websocket};
 use crate::serve::batch::json_array::ArrayInput;
 use crate::serve::config::ServiceConfig;
 use crate::serve::config::service::Endpoints;
@@ -191,6 +193,13 @@ impl Service {
         &self.routes.labels()[label]
     }
 
+    /// Counts what happens to the WebSockets of a place.
+    pub fn count_sockets(&self, label: usize, count: impl FnOnce(&SocketCounts)) {
+        if let Some(metrics) = &self.metrics {
+            count(metrics.sockets(label));
+        }
+    }
+
     /// Finds what is at a path that no mounted application answers.
     pub fn find_own<'a>(&self, path: &'a str) -> Found<'a> {
         self.routes.find_own(path)
@@ -261,6 +270,9 @@ async fn answer(service: &Arc<Service>, peer: Peer, request: Request<Incoming>) 
         // The connection is from before the service said that it has TLS, and is being closed.
         return reply::text(StatusCode::BAD_REQUEST, "This port takes HTTPS only");
     }
+    if is_asked_for(&request) {
+        return connect(service, peer, request).await;
+    }
     let found = service.routes.find(request.uri().path());
     let label = match found {
         Found::Place(_, label) => label,
@@ -277,6 +289,15 @@ async fn answer(service: &Arc<Service>, peer: Peer, request: Request<Incoming>) 
     if let Some(compression) = compression {
         response = compression.apply(is_packed, response).await;
     }
+    exchange.answered(response)
+}
+
+/// Answers a request for a WebSocket.
+async fn connect(service: &Arc<Service>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    let place = service.routes.mount_label(request.uri().path());
+    let label = place.unwrap_or(service.routes.unmatched());
+    let mut exchange = Exchange::begin(service, peer, &request, label);
+    let response = websocket::answer(service, place, request, &mut exchange).await;
     exchange.answered(response)
 }
 

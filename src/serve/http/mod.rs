@@ -21,3 +21,4 @@ pub mod tasks;
 pub mod tls;
 pub mod traced;
 pub mod user_metrics;
+pub mod websocket;

@@ -154,6 +154,11 @@ impl Routes {
         }
     }
 
+    /// Returns the label of the applications that are mounted above a path.
+    pub fn mount_label(&self, path: &str) -> Option<usize> {
+        self.mounted(path).map(|mount| mount.label)
+    }
+
     fn mounted(&self, path: &str) -> Option<&Mounted> {
         let decoded = percent_decode_str(path).decode_utf8_lossy();
         self.mounts.iter().find(|mount| {

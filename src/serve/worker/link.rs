@@ -22,6 +22,7 @@ use super::message::{
     MessageError, Probe, Probed, ResponseHead, Results, ToWorker, header_text,
 };
 use super::pool::{Pending, Slot};
+use super::sockets::Sockets;
 use super::stream::{ChunkSender, Refusal, stream};
 use super::switchboard::Switchboard;
 use crate::serve::batch::array::ArrayHead;
@@ -68,6 +69,8 @@ pub struct Link {
     is_open: AtomicBool,
     table: Mutex<Table>,
     switchboard: Arc<Switchboard>,
+    /// The WebSockets that the worker has.
+    pub sockets: Sockets,
 }
 
 #[derive(Debug)]
@@ -107,7 +110,8 @@ impl Link {
         let (events, received) = mpsc::unbounded_channel();
         let table = Table { outgoing: Some(outgoing), owed: BTreeMap::new(), asked: BTreeMap::new() };
         let (ids, is_open) = (AtomicU64::new(1), AtomicBool::new(true));
-        let link = Arc::new(Self { worker, ids, is_open, table: Mutex::new(table), switchboard });
+        let (table, sockets) = (Mutex::new(table), Sockets::default());
+        let link = Arc::new(Self { worker, ids, is_open, table, switchboard, sockets });
         let (read, write) = socket.into_split();
         tokio::spawn(write_frames(write, queued));
         let reader = Arc::clone(&link);
@@ -204,6 +208,7 @@ impl Link {
 
     /// Tells the worker to finish what it has begun and to exit.
     pub fn drain(&self) {
+        self.sockets.drain();
         self.send(&ToWorker::Drain, Payload::default());
     }
 
@@ -215,6 +220,7 @@ impl Link {
         let owed = std::mem::take(&mut table.owed);
         let asked = std::mem::take(&mut table.asked);
         drop(table);
+        self.sockets.lose(self.worker);
         for task in asked.into_values() {
             task.abort();
         }
@@ -306,6 +312,9 @@ impl Link {
                 Some(Owed::Measured(waiting)) => waiting.send(text).err().and(None),
                 _ => Some(unasked("measured", id)),
             },
+            FromWorker::Socket(id, message) => {
+                self.sockets.receive(id, message).err().map(|what| unasked(what, id))
+            }
             FromWorker::Describe(manifest) => Some(Event::Described(manifest)),
             FromWorker::Ready => Some(Event::Ready),
             FromWorker::Failed(failure) => Some(Event::Failed(failure)),

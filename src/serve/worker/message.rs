@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::frame::{Encoded, Frame, FrameError};
+use super::socket_message::{ConnectHeader, FromSocket, Kind as SocketKind};
 use crate::serve::batch::array::ArrayHead;
 use crate::serve::manifest::{ManifestError, ServiceManifest};
 use crate::serve::payload::Payload;
@@ -100,6 +101,31 @@ pub enum ToWorker<'a> {
     Metrics {
         /// The question.
         id: u64,
+    },
+    /// A client asks for a WebSocket.
+    Connect(#[serde(borrow)] ConnectHeader<'a>),
+    /// A message of a client.
+    Receive {
+        /// The WebSocket.
+        id: u64,
+        /// How the body is meant.
+        kind: SocketKind,
+    },
+    /// Messages of the application that are with the client.
+    Sent {
+        /// The WebSocket.
+        id: u64,
+        /// What they have taken of the window.
+        bytes: u64,
+    },
+    /// The WebSocket is over.
+    Disconnect {
+        /// The WebSocket.
+        id: u64,
+        /// Why.
+        code: u16,
+        /// What the client says to it.
+        reason: Cow<'a, str>,
     },
     /// Finish and exit.
     Drain,
@@ -248,6 +274,8 @@ pub enum FromWorker {
     Probed(u64, Probed),
     /// The user's metrics.
     Measured(u64, Bytes),
+    /// What the application at a WebSocket does.
+    Socket(u64, FromSocket),
     /// A line for the front's log.
     Log(Level, String),
 }
@@ -379,6 +407,10 @@ impl FromWorker {
                 let wire: WireLog = serde_json::from_slice(header)?;
                 Self::Log(wire.level, wire.message)
             }
+            "accept" | "deny" | "send" | "received" | "close" => {
+                let id = serde_json::from_slice::<Id>(header)?.id;
+                Self::Socket(id, FromSocket::decode(&kind, header, frame.body)?)
+            }
             "describe" => Self::Describe(describe(header)?),
             "ready" => Self::Ready,
             "failed" => Self::Failed(serde_json::from_slice(header)?),
@@ -483,18 +515,26 @@ impl WireResults<'_> {
     }
 }
 
-fn response_head(status: u16, pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<ResponseHead, HeadError> {
+pub(super) fn response_head(
+    status: u16,
+    pairs: &[(Cow<'_, str>, Cow<'_, str>)],
+) -> Result<ResponseHead, HeadError> {
     let status = StatusCode::from_u16(status)
         .ok()
         .filter(|status| !status.is_informational())
         .ok_or(HeadError::Status { status })?;
+    Ok(ResponseHead { status, headers: response_headers(pairs)? })
+}
+
+/// Reads headers; their values are Latin-1.
+pub(super) fn response_headers(pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<HeaderMap, HeadError> {
     let mut headers = HeaderMap::with_capacity(pairs.len() + 2);
     for (name, value) in pairs {
         let header = || HeadError::Header { name: name.clone().into_owned() };
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| header())?;
         headers.append(name, latin1(value).ok_or_else(header)?);
     }
-    Ok(ResponseHead { status, headers })
+    Ok(headers)
 }
 
 fn latin1(value: &str) -> Option<HeaderValue> {

@@ -10,6 +10,8 @@ pub mod pool;
 pub mod process;
 pub mod queue;
 pub mod roster;
+pub mod socket_message;
+pub mod sockets;
 pub mod stream;
 pub mod supervisor;
 pub mod switchboard;

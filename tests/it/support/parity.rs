@@ -56,6 +56,11 @@ impl Both {
         read_reply(&mut BufReader::new(stream), method == "HEAD").expect("upstream answers")
     }
 
+    /// Upstream's port.
+    pub(crate) fn upstream_port(&self) -> u16 {
+        self.upstream_port
+    }
+
     /// The world that upstream runs in.
     pub(crate) fn context(&self) -> &TestContext {
         &self.context

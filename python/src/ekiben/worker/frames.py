@@ -18,7 +18,23 @@ READ_SIZE = 256 * 1024
 # Joining a small body to its header costs less than a second buffer in the system call.
 JOIN_BELOW = 64 * 1024
 
-TO_WORKER = frozenset({"call", "batch", "cancel", "probe", "metrics", "drain", "outcome", "item", "done"})
+TO_WORKER = frozenset(
+    {
+        "call",
+        "batch",
+        "cancel",
+        "probe",
+        "metrics",
+        "drain",
+        "outcome",
+        "item",
+        "done",
+        "connect",
+        "receive",
+        "sent",
+        "disconnect",
+    }
+)
 FROM_WORKER = frozenset(
     {
         "describe",
@@ -34,6 +50,11 @@ FROM_WORKER = frozenset(
         "log",
         "invoke",
         "withdraw",
+        "accept",
+        "deny",
+        "send",
+        "received",
+        "close",
     }
 )
 

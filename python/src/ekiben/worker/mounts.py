@@ -65,6 +65,19 @@ async def answer_mounted(mounts: list[Mount], channel: Channel, call: Call) -> N
     sender.finish()
 
 
+def socket_application(service: AnyService) -> Any:
+    """Return the application that takes WebSockets: the first one mounted that claims the path."""
+
+    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        mount = next((mount for mount in service.mount_apps if mount.claims(scope)), None)
+        if mount is None:
+            await send({"type": "websocket.close"})
+        else:
+            await mount.app(mount.scope(scope), receive, send)
+
+    return application
+
+
 async def _answer_unclaimed(mounts: list[Mount], scope: dict[str, Any], sender: Sender) -> None:
     path = scope["path"]
     other = path.rstrip("/") if path.endswith("/") else f"{path}/"

@@ -190,11 +190,26 @@ class Session:
             "probe": lambda frame: probes.begin(loop, frame),
             "metrics": lambda frame: probes.measure(loop, frame),
         }
+        sockets = self._sockets(service, loop)
+        if sockets is not None:
+            handlers |= sockets.handlers()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         self._channel.send({"type": "ready"})
         self._garbage.settle(loop, calls.is_idle)
         await self._stop.wait()
+        if sockets is not None:
+            if self._orphaned:
+                sockets.cancel_all()
+            await sockets.finished()
         await self._finish(calls, probes, invocations)
+
+    def _sockets(self, service: AnyService, loop: asyncio.AbstractEventLoop) -> Any:
+        if not getattr(service, "mount_apps", None):  # a runner has none
+            return None
+        from .mounts import socket_application
+        from .sockets import Sockets
+
+        return Sockets(socket_application(service), self._channel, loop)
 
     async def _start(self, service: Service) -> None:
         """Run the hooks before serving and construct the service, on the loop: user code may use it."""
