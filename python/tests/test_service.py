@@ -344,18 +344,18 @@ def unsupported_services() -> dict[str, t.Any]:
     class Depends:
         dep = bentoml.depends(url="http://127.0.0.1:3000")
 
-    @bentoml.service
-    class Middleware: ...
-
-    Middleware.add_asgi_middleware(object)
-
     @bentoml.service(cmd=["serve"])
     class Command: ...
 
+    @bentoml.service
+    class NeedsCommand:
+        dep = bentoml.depends(Command)
+
     return {
         "`bentoml.depends` is not supported yet by ekiben: a URL or deployment: attribute `dep` of `Depends`": Depends,
-        "`Service.add_asgi_middleware` is not supported yet by ekiben: in service `Middleware`": Middleware,
-        "`bentoml.service(cmd=...)` is not supported yet by ekiben: custom command of service `Command`": Command,
+        "`bentoml.service(cmd=...)` is not supported yet by ekiben: custom command of `Command`, a dependency": (
+            NeedsCommand
+        ),
     }
 
 

@@ -10,7 +10,7 @@ const SMALL_PIECE: usize = 16 * 1024;
 const COPY_PIECE: usize = 64 * 1024;
 
 /// A body as the list of pieces it arrived in: large ones are kept where they were read, never copied.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Payload {
     parts: Vec<Bytes>,
     tail: BytesMut,

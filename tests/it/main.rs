@@ -12,6 +12,7 @@ mod e2e_bad_input;
 mod e2e_bentofile;
 mod e2e_build;
 mod e2e_cloud;
+mod e2e_commands;
 mod e2e_debian;
 mod e2e_engine;
 mod e2e_examples;
@@ -24,6 +25,7 @@ mod e2e_io;
 mod e2e_legacy;
 
 mod e2e_matrix;
+mod e2e_middlewares;
 mod e2e_minilm;
 mod e2e_registry;
 mod e2e_reload;

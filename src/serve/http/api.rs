@@ -12,7 +12,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
-use super::body::{Body, ReadError, Streamed, read};
+use super::body::{Body, ReadError, Source, Streamed, read};
 use super::exchange::Exchange;
 use super::front::Service;
 use super::identity::Identity;
@@ -52,7 +52,7 @@ pub async fn answer(
 pub async fn admit(
     service: &Arc<Service>,
     endpoint: usize,
-    request: Request<Incoming>,
+    request: Request<impl Into<Source>>,
     exchange: &mut Exchange,
 ) -> Response<Body> {
     if let Some(response) = refuse(service) {
@@ -97,7 +97,7 @@ pub fn timed_out(service: &Service) -> Response<Body> {
 async fn run(
     service: &Arc<Service>,
     endpoint: usize,
-    request: Request<Incoming>,
+    request: Request<impl Into<Source>>,
     exchange: &mut Exchange,
     deadline: Option<Instant>,
 ) -> Response<Body> {

@@ -21,6 +21,7 @@ use super::body::Body;
 use super::front::Front;
 use super::tls::socket::Socket;
 use super::websocket::relay::{Relay, Takeover};
+use crate::serve::worker::call::Origin;
 
 /// Longest head of a request, and most that is read at once.
 const BUFFER_LIMIT: usize = 256 * 1024;
@@ -50,6 +51,11 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Returns what an application is told of it.
+    pub fn origin(self) -> Origin {
+        Origin { address: self.address, scheme: self.scheme() }
+    }
+
     /// Returns the scheme of the URLs that it asks for.
     pub fn scheme(self) -> &'static str {
         if self.is_secure { "https" } else { "http" }

@@ -76,6 +76,7 @@ impl Exchange {
         match response.body_mut() {
             Body::Whole(_) => self.finish(),
             Body::Streamed(streamed) => streamed.exchange = Some(self),
+            Body::Proxied(proxied) => proxied.exchange = Some(self),
         }
         response
     }

@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod api;
+pub mod application;
 pub mod batch_metrics;
 pub mod body;
 pub mod compression;
@@ -15,6 +16,7 @@ pub mod listener;
 pub mod metrics;
 pub mod mounts;
 pub mod pages;
+pub mod proxy;
 pub mod reply;
 pub mod routes;
 pub mod tasks;

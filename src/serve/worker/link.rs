@@ -15,11 +15,11 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::call::{Answered, Call, CallError, Caller, Outcome};
+use super::call::{Answered, Call, CallError, Caller, Origin, Outcome, TaskId};
 use super::frame::{Decoder, Encoded};
 use super::message::{
-    Answer, BatchHeader, BatchedCall, CallHeader, Encoding, Failure, FromWorker, HeadError, Invoke, Level,
-    MessageError, Probe, Probed, ResponseHead, Results, ToWorker, header_text,
+    Answer, BatchHeader, BatchedCall, CallHeader, CallState, Encoding, Failure, FromWorker, HeadError,
+    Invoke, Level, MessageError, Probe, Probed, ResponseHead, Results, ToWorker, header_text,
 };
 use super::pool::{Pending, Slot};
 use super::sockets::Sockets;
@@ -37,6 +37,8 @@ const WRITE_PIECES: usize = 64;
 pub enum Event {
     /// What it serves.
     Described(Box<ServiceManifest>),
+    /// It has started the service's own program, with this group of processes.
+    Command(i32),
     /// It takes calls.
     Ready,
     /// It cannot serve.
@@ -316,6 +318,7 @@ impl Link {
                 self.sockets.receive(id, message).err().map(|what| unasked(what, id))
             }
             FromWorker::Describe(manifest) => Some(Event::Described(manifest)),
+            FromWorker::Command(group) => Some(Event::Command(group)),
             FromWorker::Ready => Some(Event::Ready),
             FromWorker::Failed(failure) => Some(Event::Failed(failure)),
             FromWorker::Log(level, text) => Some(Event::Log(level, text)),
@@ -459,6 +462,9 @@ fn encode_call(id: u64, calls: Vec<Call>) -> Result<Encoded, MessageError> {
         timeout_ms: left.map(|left| u64::try_from(left).unwrap_or(u64::MAX)),
         request_id: Cow::Borrowed(&request_id),
         encoding,
+        client: None,
+        scheme: None,
+        state: None,
     };
     if let Caller::Client(head) = &caller {
         header.method = Cow::Borrowed(head.method.as_str());
@@ -467,6 +473,13 @@ fn encode_call(id: u64, calls: Vec<Call>) -> Result<Encoded, MessageError> {
         let pairs =
             head.headers.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), header_text(value)));
         header.headers = pairs.collect();
+        if let Some(Origin { address, scheme }) = head.extensions.get() {
+            header.client = Some((address.ip().to_string().into(), address.port()));
+            header.scheme = Some(Cow::Borrowed(scheme));
+        }
+        if let Some(TaskId(id)) = head.extensions.get() {
+            header.state = Some(CallState { task_id: Cow::Borrowed(id) });
+        }
     }
     ToWorker::Call(header).encode(body)
 }

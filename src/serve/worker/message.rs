@@ -154,6 +154,23 @@ pub struct CallHeader<'a> {
     /// How the arguments in the body are written; none for the body of an HTTP request.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub encoding: Option<Encoding>,
+    /// Who asks, where an application is asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub client: Option<(Cow<'a, str>, u16)>,
+    /// `http` or `https`, where an application is asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub scheme: Option<Cow<'a, str>>,
+    /// What the handler finds in its request's state.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub state: Option<CallState<'a>>,
+}
+
+/// What the handler of a call finds in its request's state.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(Deserialize))]
+pub struct CallState<'a> {
+    /// The task that the call is run for.
+    pub task_id: Cow<'a, str>,
 }
 
 /// The header of a `batch`.
@@ -276,6 +293,8 @@ pub enum FromWorker {
     Measured(u64, Bytes),
     /// What the application at a WebSocket does.
     Socket(u64, FromSocket),
+    /// It has started the service's own program: the number of its group of processes.
+    Command(i32),
     /// A line for the front's log.
     Log(Level, String),
 }
@@ -412,6 +431,7 @@ impl FromWorker {
                 Self::Socket(id, FromSocket::decode(&kind, header, frame.body)?)
             }
             "describe" => Self::Describe(describe(header)?),
+            "command" => Self::Command(serde_json::from_slice::<WireCommand>(header)?.pid),
             "ready" => Self::Ready,
             "failed" => Self::Failed(serde_json::from_slice(header)?),
             _ => return Err(MessageError::Unknown { kind: kind.into_owned() }),
@@ -477,6 +497,11 @@ struct WireAnswer<'a> {
     length: u64,
     #[serde(default)]
     encoding: Option<Encoding>,
+}
+
+#[derive(Deserialize)]
+struct WireCommand {
+    pid: i32,
 }
 
 #[derive(Deserialize)]

@@ -71,6 +71,8 @@ pub struct WorkerCommand {
 pub struct Process {
     child: Child,
     group: Option<Pid>,
+    /// The service's own program, which the worker has started.
+    adopted: Option<Pid>,
 }
 
 impl WorkerCommand {
@@ -106,7 +108,7 @@ impl WorkerCommand {
             descriptors::restore(pid);
         }
         let group = pid.filter(|_| self.mode == Mode::Production);
-        Ok((Process { child, group }, ours))
+        Ok((Process { child, group, adopted: None }, ours))
     }
 
     fn variables(&self) -> Vec<(&'static str, OsString)> {
@@ -137,6 +139,20 @@ impl Process {
         if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
             // A process that is gone has ended.
             let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
+    }
+
+    /// Takes note of a group of processes that the worker has started, and that must not outlive it.
+    pub fn adopt(&mut self, group: i32) {
+        // A worker that says that it is the first process of all means nobody.
+        self.adopted = Pid::from_raw(group).filter(|group| group.as_raw_nonzero().get() > 1);
+    }
+
+    /// Ends what is left of that group, once the worker is gone.
+    pub fn end_adopted(&mut self) {
+        if let Some(group) = self.adopted.take() {
+            // Usually nothing is left: the worker ends it before itself.
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 

@@ -242,6 +242,7 @@ impl Supervisor {
                     let _ = self.news.send(News::Described(manifest));
                 }
             }
+            Event::Command(group) => life.process.adopt(group),
             Event::Ready => {
                 let Some(Staffing { pool, service, .. }) = self.wait_staffing().await else { return };
                 life.ready_since = Some(Instant::now());
@@ -275,6 +276,7 @@ impl Supervisor {
                 life.process.wait().await
             }
         };
+        life.process.end_adopted();
         match (life.failure, life.broken, status) {
             (Some(failure), _, _) => WorkerError::Failed { stage: failure.stage, message: failure.message },
             (None, Some(source), _) => WorkerError::Link { worker, source },

@@ -151,6 +151,7 @@ fn messages_of_a_worker_are_read_as_they_are_meant() {
     let FromWorker::Invoke(invoke, arguments) = received("invoke") else { panic!("not an invocation") };
     assert_eq!((invoke.unit.as_str(), invoke.rows, arguments.len()), ("runner:iris_clf", 1, 16));
     assert!(matches!(received("withdraw"), FromWorker::Withdraw(3)));
+    assert!(matches!(received("command"), FromWorker::Command(4711)));
     let socket = |name: &str| match received(name) {
         FromWorker::Socket(id, message) => (id, message),
         other => panic!("{other:?}"),

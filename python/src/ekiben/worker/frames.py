@@ -55,6 +55,7 @@ FROM_WORKER = frozenset(
         "send",
         "received",
         "close",
+        "command",
     }
 )
 

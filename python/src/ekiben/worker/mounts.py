@@ -32,8 +32,8 @@ class MountedMethod:
 
 
 def describe_mounts(service: AnyService) -> list[dict[str, Any]]:
-    """Return the endpoint of the mounted applications, if there are any."""
-    if not service.mount_apps:
+    """Return the endpoint of the mounted applications, if there are any; middlewares answer there, too."""
+    if not service.mount_apps and not service.middlewares:
         return []
     return [{"name": ENDPOINT, "route": "/", "mounts": [mount.path or "/" for mount in service.mount_apps]}]
 
