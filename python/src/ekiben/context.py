@@ -48,6 +48,10 @@ class State:
 class Request:
     """The HTTP request of a call."""
 
+    # Known of requests for mounted applications.
+    client: tuple[str, int] | None = None
+    scheme = "http"
+
     def __init__(
         self,
         method: str = "POST",
@@ -63,9 +67,6 @@ class Request:
         self.raw_headers = headers or []
         self.request_id = request_id
         self.raw_body = body
-        # Known of requests for mounted applications.
-        self.client: tuple[str, int] | None = None
-        self.scheme = "http"
         self._temp_dir: str | None = None
         self._is_closed = False
 

@@ -77,7 +77,9 @@ async fn answer_own(
 ) -> Response<Body> {
     match service.find_unmounted(path) {
         Found::Place(Place::Page(page), _) => open_page(service, page, &head.method).await,
-        Found::Place(Place::Proxied, _) => proxied(service, Request::from_parts(head, body), exchange).await,
+        Found::Place(Place::Proxied | Place::Api(_), _) => {
+            proxied(service, Request::from_parts(head, body), exchange).await
+        }
         Found::Place(Place::Task(endpoint, action), _) => {
             let request = Request::from_parts(head, body);
             tasks::answer(service, endpoint, action, request, exchange).await

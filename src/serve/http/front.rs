@@ -341,6 +341,9 @@ async fn visit(
         return preflight;
     }
     let mut response = match place {
+        Place::Api(_) if *request.method() != Method::POST => {
+            answer_other_method(service, request, exchange).await
+        }
         Place::Api(endpoint) => api::answer(service, endpoint, request, exchange).await,
         Place::Task(endpoint, action) => tasks::answer(service, endpoint, action, request, exchange).await,
         Place::Mounted(endpoint) => mounts::answer(service, endpoint, request, exchange).await,
@@ -351,6 +354,19 @@ async fn visit(
         shared.permit(response.headers_mut());
     }
     response
+}
+
+/// Answers a request for an API's path with a method that the API does not have: whoever else has the path may.
+async fn answer_other_method(
+    service: &Arc<Service>,
+    request: Request<Incoming>,
+    exchange: &mut Exchange,
+) -> Response<Body> {
+    match service.routes.mount_endpoint(request.uri().path()) {
+        Some(endpoint) => mounts::answer(service, endpoint, request, exchange).await,
+        None if service.proxy.is_some() => proxied(service, request, exchange).await,
+        None => reply::wrong_method("POST"),
+    }
 }
 
 /// The answer of the service's own program.

@@ -42,7 +42,10 @@ pub async fn answer(
         return response;
     }
     match (service.find_unmounted(uri.path()), again) {
-        (Found::Place(Place::Proxied, _), Some(request)) => proxied(service, request, exchange).await,
+        (Found::Place(Place::Proxied | Place::Api(_), _), Some(request)) => {
+            proxied(service, request, exchange).await
+        }
+        (Found::Place(Place::Api(_), _), None) => reply::wrong_method("POST"),
         (Found::Place(Place::Page(page), _), _) => open_page(service, page, &method).await,
         (Found::Redirect(path), _) => redirect(path, uri.query()),
         _ => reply::not_found(),

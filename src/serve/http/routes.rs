@@ -190,6 +190,11 @@ impl Routes {
         }
     }
 
+    /// Returns the place in the manifest of the applications that are mounted above a path.
+    pub fn mount_endpoint(&self, path: &str) -> Option<usize> {
+        self.mounted(path).map(|mount| mount.endpoint)
+    }
+
     /// Returns the label of the applications that are mounted above a path.
     pub fn mount_label(&self, path: &str) -> Option<usize> {
         self.mounted(path).map(|mount| mount.label)

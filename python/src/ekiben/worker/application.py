@@ -92,11 +92,8 @@ class Application:
     async def _answer(self, scope: Scope, receive: Any, send: Any) -> None:
         path = scope["path"]
         name = self._apis.get(path)
-        if name is not None:
-            if scope["method"] == "POST":
-                await self._call(name, scope, receive, send)
-            else:
-                await _say(send, 405, b"Method Not Allowed", [(b"allow", b"POST")])
+        if name is not None and scope["method"] == "POST":
+            await self._call(name, scope, receive, send)
             return
         if path in self._first:
             await self._leave_to_front(path, send)
@@ -106,6 +103,8 @@ class Application:
             await mount.app(mount.scope(scope), receive, send)
         elif path in self._last or self._is_proxied(path):
             await self._leave_to_front(path, send)
+        elif name is not None:
+            await _say(send, 405, b"Method Not Allowed", [(b"allow", b"POST")])
         elif self._has_other_slash(scope):
             other = path.rstrip("/") if path.endswith("/") else f"{path}/"
             query = scope["query_string"]
