@@ -90,7 +90,6 @@ def test_runners_and_models_are_checked() -> None:
 @pytest.mark.parametrize(
     "construct",
     [
-        "add_asgi_middleware",
         "mount_grpc_servicer",
         "add_grpc_interceptor",
         "add_grpc_handlers",

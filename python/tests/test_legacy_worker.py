@@ -302,9 +302,9 @@ def test_only_the_first_worker_runs_the_hooks_of_the_deployment(serve: Serve) ->
     ("source", "stage", "message"),
     [
         (
-            "    svc.add_asgi_middleware(print)",
-            "describe",
-            "NotSupportedYet: `Service.add_asgi_middleware` is not supported yet",
+            "    svc.add_asgi_middleware(int, nothing=1)",
+            "startup",
+            "TypeError: 'nothing' is an invalid keyword argument",
         ),
         ("    svc.api(Text(), Text(), name='docs')(print)", "import", "InvalidArgument: Reserved API name: 'docs'"),
         ("    svc.on_startup(lambda context: 1 / 0)", "startup", "ZeroDivisionError: division by zero"),

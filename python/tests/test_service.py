@@ -341,16 +341,17 @@ def test_slots_of_a_synchronous_service_are_its_threads() -> None:
 
 def unsupported_services() -> dict[str, t.Any]:
     @bentoml.service
-    class Middleware: ...
-
-    Middleware.add_asgi_middleware(object)
-
     @bentoml.service(cmd=["serve"])
     class Command: ...
 
+    @bentoml.service
+    class NeedsCommand:
+        dep = bentoml.depends(Command)
+
     return {
-        "`Service.add_asgi_middleware` is not supported yet by ekiben: in service `Middleware`": Middleware,
-        "`bentoml.service(cmd=...)` is not supported yet by ekiben: custom command of service `Command`": Command,
+        "`bentoml.service(cmd=...)` is not supported yet by ekiben: custom command of `Command`, a dependency": (
+            NeedsCommand
+        ),
     }
 
 

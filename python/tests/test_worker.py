@@ -89,7 +89,7 @@ def test_describe_then_ready_then_calls(serve: Serve) -> None:
     service = described["service"]
     assert set(service) == {
         "name", "import_string", "description", "path_prefix", "config", "slots", "endpoints", "models", "schema",
-        "openapi", "user_metrics", "units",
+        "openapi", "user_metrics", "units", "middlewares", "command",
     }  # fmt: skip
     assert (service["name"], service["import_string"], service["slots"]) == ("Svc", "service:Svc", 1)
     assert front.expect("ready").header == {"type": "ready"}
@@ -201,11 +201,10 @@ def test_what_the_protocol_does_not_allow_stops_the_worker(serve: Serve) -> None
             "SystemExit: no licence",
         ),
         (
-            "@bentoml.service(cmd=['serve'])\nclass Svc: ...\n",
+            "@bentoml.service(cmd=['no-such-program'])\nclass Svc: ...\n",
             "service:Svc",
-            "describe",
-            "NotSupportedYet: `bentoml.service(cmd=...)` is not supported yet by ekiben: "
-            "custom command of service `Svc`",
+            "command",
+            "FileNotFoundError: [Errno 2] No such file or directory: 'no-such-program'",
         ),
         (
             "@bentoml.service\nclass Svc:\n    m = bentoml.models.BentoModel('gone:latest')\n",
@@ -235,7 +234,7 @@ def test_failures_tell_their_stage(
     front = serve(source, target=target)
     frame = front.receive()
     if frame.type == "describe":
-        assert stage in ("models", "init", "startup")
+        assert stage in ("models", "init", "startup", "command")
         frame = front.receive()
     assert frame.type == "failed"
     assert (frame.header["stage"], frame.header["message"]) == (stage, message.replace("{home}", str(home)))

@@ -86,6 +86,19 @@ pub struct ServiceManifest {
     /// What the service calls, each in workers of its own.
     #[serde(default)]
     pub units: Vec<Unit>,
+    /// Whether middlewares stand around everything that clients ask for.
+    #[serde(default)]
+    pub middlewares: bool,
+    /// The service's own program, which answers what the service itself does not.
+    #[serde(default)]
+    pub command: Option<Command>,
+}
+
+/// A program that answers clients.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub struct Command {
+    /// The port of this machine that it listens on.
+    pub port: u16,
 }
 
 /// A runner, or a service that another one depends on.
@@ -189,6 +202,13 @@ pub struct Batching {
     pub array: Option<ArrayInput>,
 }
 
+impl Endpoint {
+    /// Whether it is an API, and not what stands for mounted applications and middlewares.
+    pub fn is_api(&self) -> bool {
+        !self.name.starts_with(':')
+    }
+}
+
 impl Batching {
     /// Returns the limits.
     pub fn limits(&self) -> Limits {
@@ -213,7 +233,7 @@ impl ServiceManifest {
         }
         let mut seen = BTreeSet::new();
         // Applications may be mounted where an API is: the API comes first.
-        let apis = self.endpoints.iter().filter(|endpoint| endpoint.mounts.is_empty());
+        let apis = self.endpoints.iter().filter(|endpoint| endpoint.is_api());
         for which in apis.flat_map(|endpoint| [&endpoint.name, &endpoint.route]) {
             if !seen.insert(which) {
                 return Err(ManifestError::Twice { service: service(), which: which.clone() });

@@ -27,11 +27,30 @@ _directories = threading.Lock()
 
 
 class State:
-    """A bag of attributes for the length of a request."""
+    """A bag of attributes for the length of a request; what middlewares put into the scope's ``state`` is in it."""
+
+    def __init__(self, values: dict[str, Any] | None = None):
+        object.__setattr__(self, "_state", {} if values is None else values)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._state[name]
+        except KeyError:
+            raise AttributeError(f"'State' object has no attribute '{name}'") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._state[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        del self._state[name]
 
 
 class Request:
     """The HTTP request of a call."""
+
+    # Known of requests for mounted applications.
+    client: tuple[str, int] | None = None
+    scheme = "http"
 
     def __init__(
         self,
@@ -50,6 +69,12 @@ class Request:
         self.raw_body = body
         self._temp_dir: str | None = None
         self._is_closed = False
+
+    def come_from(self, header: dict[str, Any]) -> None:
+        """Take note of who asks, as the front says."""
+        client = header.get("client")
+        self.client = tuple(client) if client else None
+        self.scheme = header.get("scheme", self.scheme)
 
     @cached_property
     def headers(self) -> Headers:

@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, InvalidHeaderValue, RETRY_AFTER, SERVER,
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, RETRY_AFTER, SERVER,
     TRANSFER_ENCODING,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
-use super::body::{Body, ReadError, Streamed, read};
+use super::body::{Body, ReadError, Source, Streamed, read};
 use super::exchange::Exchange;
 use super::front::Service;
 use super::identity::Identity;
@@ -52,7 +52,7 @@ pub async fn answer(
 pub async fn admit(
     service: &Arc<Service>,
     endpoint: usize,
-    request: Request<Incoming>,
+    request: Request<impl Into<Source>>,
     exchange: &mut Exchange,
 ) -> Response<Body> {
     if let Some(response) = refuse(service) {
@@ -97,7 +97,7 @@ pub fn timed_out(service: &Service) -> Response<Body> {
 async fn run(
     service: &Arc<Service>,
     endpoint: usize,
-    request: Request<Incoming>,
+    request: Request<impl Into<Source>>,
     exchange: &mut Exchange,
     deadline: Option<Instant>,
 ) -> Response<Body> {
@@ -195,9 +195,7 @@ fn respond(service: &Service, worker: u32, outcome: Outcome, hold: Hold) -> Resp
         Outcome::Whole(head, body) => (head, Body::whole(body)),
         Outcome::Streamed(head, chunks) => (head, Body::Streamed(Box::new(Streamed::new(chunks, hold)))),
     };
-    for name in &CONNECTION_HEADERS {
-        headers.remove(name);
-    }
+    strip(&mut headers);
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -207,10 +205,7 @@ fn respond(service: &Service, worker: u32, outcome: Outcome, hold: Hold) -> Resp
 fn failed(service: &Service, worker: u32, error: &CallError) -> Response<Body> {
     service.log.line(Level::Error, service.component(worker), chain(error));
     match error {
-        CallError::WorkerLost { .. } => {
-            let message = "The worker that ran this request died; it is being started again.";
-            reply::error(StatusCode::SERVICE_UNAVAILABLE, message)
-        }
+        CallError::WorkerLost { .. } => lost(),
         CallError::Abandoned => {
             reply::error(StatusCode::SERVICE_UNAVAILABLE, "The service is being loaded again.")
         }
@@ -225,6 +220,19 @@ fn failed(service: &Service, worker: u32, error: &CallError) -> Response<Body> {
         CallError::Unsendable(_) | CallError::Head(_) | CallError::Indivisible { .. } => {
             reply::error(StatusCode::INTERNAL_SERVER_ERROR, reply::HIDDEN)
         }
+    }
+}
+
+/// The answer to a request whose worker died.
+pub fn lost() -> Response<Body> {
+    let message = "The worker that ran this request died; it is being started again.";
+    reply::error(StatusCode::SERVICE_UNAVAILABLE, message)
+}
+
+/// Takes those headers out of a worker's answer that are for one connection.
+pub fn strip(headers: &mut HeaderMap) {
+    for name in &CONNECTION_HEADERS {
+        headers.remove(name);
     }
 }
 

@@ -28,8 +28,33 @@ pub enum ReadError {
     Broken(#[source] hyper::Error),
 }
 
+/// Where a request's body is.
+#[derive(Debug)]
+pub enum Source {
+    /// Still with the client.
+    Wire(Incoming),
+    /// Here.
+    Read(Payload),
+}
+
+impl From<Incoming> for Source {
+    fn from(body: Incoming) -> Self {
+        Self::Wire(body)
+    }
+}
+
+impl From<Payload> for Source {
+    fn from(payload: Payload) -> Self {
+        Self::Read(payload)
+    }
+}
+
 /// Reads a request's body.
-pub async fn read(mut body: Incoming, limit: u64) -> Result<Payload, ReadError> {
+pub async fn read(body: impl Into<Source>, limit: u64) -> Result<Payload, ReadError> {
+    let mut body = match body.into() {
+        Source::Wire(body) => body,
+        Source::Read(payload) => return Ok(payload),
+    };
     let mut payload = Payload::default();
     if body.size_hint().lower() > limit {
         return Err(ReadError::TooLarge { limit });
@@ -52,6 +77,34 @@ pub enum Body {
     Whole(Option<Bytes>),
     /// Pieces as the worker yields them; an error aborts the connection.
     Streamed(Box<Streamed>),
+    /// What a command answers.
+    Proxied(Box<Proxied>),
+}
+
+/// The body of a command's answer, and what is to be done at its end.
+#[derive(Debug)]
+pub struct Proxied {
+    body: Incoming,
+    _permit: Option<OwnedSemaphorePermit>,
+    /// Measured and logged at the end.
+    pub exchange: Option<Exchange>,
+}
+
+impl Proxied {
+    /// Makes a body of a command's.
+    pub fn new(body: Incoming, permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self { body, _permit: permit, exchange: None }
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        // A body of known length is not asked for its end.
+        let is_over = frame.is_none() || self.body.is_end_stream();
+        if is_over && let Some(exchange) = self.exchange.take() {
+            exchange.finish();
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(|_| StreamError::Cut)))
+    }
 }
 
 /// A streamed body, and what is to be done at its end.
@@ -83,7 +136,7 @@ impl Body {
     pub fn bytes(&self) -> Option<&Bytes> {
         match self {
             Self::Whole(bytes) => bytes.as_ref(),
-            Self::Streamed(_) => None,
+            Self::Streamed(_) | Self::Proxied(_) => None,
         }
     }
 
@@ -92,6 +145,9 @@ impl Body {
         match self {
             Self::Whole(bytes) => Some(bytes.as_ref().map_or(0, Bytes::len)),
             Self::Streamed(_) => None,
+            Self::Proxied(proxied) => {
+                proxied.body.size_hint().exact().and_then(|length| usize::try_from(length).ok())
+            }
         }
     }
 }
@@ -107,6 +163,7 @@ impl hyper::body::Body for Body {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Streamed(streamed) => streamed.poll_frame(context),
+            Self::Proxied(proxied) => proxied.poll_frame(context),
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Exchange {
     pub started: Instant,
     /// The request's identity.
     pub identity: Identity,
+    /// Who asks.
+    pub peer: Peer,
     /// The worker that answered; 0 is the front itself.
     pub worker: u32,
     label: usize,
@@ -59,12 +61,18 @@ impl Exchange {
             identity,
             traced,
             _entered: entered,
+            peer,
             worker: 0,
             label,
             line,
             answer: None,
             is_over: false,
         }
+    }
+
+    /// Returns the half of the line of the access log that tells of the request.
+    pub fn line(&self) -> Option<String> {
+        self.line.clone()
     }
 
     /// Takes note of the answer's head; a streamed body ends the exchange itself.
@@ -74,6 +82,7 @@ impl Exchange {
         match response.body_mut() {
             Body::Whole(_) => self.finish(),
             Body::Streamed(streamed) => streamed.exchange = Some(self),
+            Body::Proxied(proxied) => proxied.exchange = Some(self),
         }
         response
     }

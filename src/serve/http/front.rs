@@ -9,18 +9,21 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::batch_metrics::Batched;
-use super::body::Body;
+use super::body::{Body, Source};
 use super::connection::Peer;
 use super::exchange::Exchange;
 use super::identity::Identities;
 use super::metrics::{Metrics, Names};
+use super::proxy::Proxy;
 use super::routes::{Found, Page, Place, Routes};
-use super::{api, compression, cors, health, mounts, pages, reply, tasks};
+use super::websocket::counts::SocketCounts;
+use super::websocket::handshake::is_asked_for;
+use super::{api, application, compression, cors, health, mounts, pages, reply, tasks, websocket};
 use crate::serve::batch::json_array::ArrayInput;
 use crate::serve::config::ServiceConfig;
 use crate::serve::config::service::Endpoints;
 use crate::serve::log::Log;
-use crate::serve::manifest::{ServiceManifest, Style, UnitKind};
+use crate::serve::manifest::{Endpoint, ServiceManifest, Style, UnitKind};
 use crate::serve::tasks::Tasks;
 use crate::serve::tracing::Tracer;
 use crate::serve::worker::pool::Pool;
@@ -49,6 +52,10 @@ pub struct Service {
     pub apis: Vec<Arc<str>>,
     /// Which of them are APIs; the others are mounted applications.
     pub is_api: Vec<bool>,
+    /// The way to the service's own program, if it has one.
+    pub proxy: Option<Proxy>,
+    /// What answers everything where middlewares stand around the service.
+    pub application: Option<usize>,
     /// The service's configuration.
     pub config: ServiceConfig,
     /// The workers.
@@ -141,7 +148,7 @@ impl Service {
         let routes = Routes::new(manifest, &config.endpoints);
         skip_health(&mut config, &manifest.path_prefix);
         let (name, style) = (manifest.name.as_str(), manifest.style);
-        let apis = manifest.endpoints.iter().filter(|endpoint| endpoint.mounts.is_empty()).count();
+        let apis = manifest.endpoints.iter().filter(|endpoint| endpoint.is_api()).count();
         let endpoints = manifest.endpoints.iter().map(|endpoint| endpoint.batch.as_ref());
         let runner = Some(name).filter(|_| style == Style::Class);
         let names = Names { service: name, version: &version, runner };
@@ -159,7 +166,12 @@ impl Service {
             style,
             apis: manifest.endpoints.iter().map(|endpoint| endpoint.name.as_str().into()).collect(),
             identities: Identities::new(config.tracing.sample_rate),
-            is_api: manifest.endpoints.iter().map(|endpoint| endpoint.mounts.is_empty()).collect(),
+            is_api: manifest.endpoints.iter().map(Endpoint::is_api).collect(),
+            proxy: manifest.command.map(|command| Proxy::new(command.port, &manifest.path_prefix)),
+            application: manifest
+                .endpoints
+                .iter()
+                .position(|endpoint| manifest.middlewares && !endpoint.is_api()),
             permits: config.max_concurrency.map(|limit| Arc::new(Semaphore::new(limit as usize))),
             tasks: Tasks::new(config.workers as usize * manifest.slots as usize),
             server: HeaderValue::from_str(&server).unwrap_or(HeaderValue::from_static("BentoML Service")),
@@ -194,9 +206,16 @@ impl Service {
         &self.routes.labels()[label]
     }
 
+    /// Counts what happens to the WebSockets of a place.
+    pub fn count_sockets(&self, label: usize, count: impl FnOnce(&SocketCounts)) {
+        if let Some(metrics) = &self.metrics {
+            count(metrics.sockets(label));
+        }
+    }
+
     /// Finds what is at a path that no mounted application answers.
-    pub fn find_own<'a>(&self, path: &'a str) -> Found<'a> {
-        self.routes.find_own(path)
+    pub fn find_unmounted<'a>(&self, path: &'a str) -> Found<'a> {
+        self.routes.find_unmounted(path)
     }
 
     /// Returns the name that a worker has in the log; 0 is the front.
@@ -264,6 +283,9 @@ async fn answer(service: &Arc<Service>, peer: Peer, request: Request<Incoming>) 
         // The connection is from before the service said that it has TLS, and is being closed.
         return reply::text(StatusCode::BAD_REQUEST, "This port takes HTTPS only");
     }
+    if is_asked_for(&request) {
+        return connect(service, peer, request).await;
+    }
     let found = service.routes.find(request.uri().path());
     let label = match found {
         Found::Place(_, label) => label,
@@ -273,6 +295,9 @@ async fn answer(service: &Arc<Service>, peer: Peer, request: Request<Incoming>) 
     let is_packed = compression.is_some() && compression::accepts_gzip(request.headers());
     let mut exchange = Exchange::begin(service, peer, &request, label);
     let mut response = match found {
+        _ if let Some(endpoint) = service.application.filter(|_| !found.is_health()) => {
+            application::answer(service, endpoint, request, &mut exchange).await
+        }
         Found::Place(place, _) => visit(service, place, request, &mut exchange).await,
         Found::Redirect(path) => redirect(path, request.uri().query()),
         Found::Nothing => reply::not_found(),
@@ -280,6 +305,17 @@ async fn answer(service: &Arc<Service>, peer: Peer, request: Request<Incoming>) 
     if let Some(compression) = compression {
         response = compression.apply(is_packed, response).await;
     }
+    exchange.answered(response)
+}
+
+/// Answers a request for a WebSocket.
+async fn connect(service: &Arc<Service>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    let place = service.routes.mount_label(request.uri().path());
+    // A middleware may take those that no application is mounted for.
+    let place = place.or(service.application.map(|_| service.routes.unmatched()));
+    let label = place.unwrap_or(service.routes.unmatched());
+    let mut exchange = Exchange::begin(service, peer, &request, label);
+    let response = websocket::answer(service, place, request, &mut exchange).await;
     exchange.answered(response)
 }
 
@@ -308,15 +344,44 @@ async fn visit(
         return preflight;
     }
     let mut response = match place {
+        Place::Api(_) if *request.method() != Method::POST => {
+            answer_other_method(service, request, exchange).await
+        }
         Place::Api(endpoint) => api::answer(service, endpoint, request, exchange).await,
         Place::Task(endpoint, action) => tasks::answer(service, endpoint, action, request, exchange).await,
         Place::Mounted(endpoint) => mounts::answer(service, endpoint, request, exchange).await,
+        Place::Proxied => proxied(service, request, exchange).await,
         Place::Page(page) => open_page(service, page, request.method()).await,
     };
     if let Some(shared) = shared {
         shared.permit(response.headers_mut());
     }
     response
+}
+
+/// Answers a request for an API's path with a method that the API does not have: whoever else has the path may.
+async fn answer_other_method(
+    service: &Arc<Service>,
+    request: Request<Incoming>,
+    exchange: &mut Exchange,
+) -> Response<Body> {
+    match service.routes.mount_endpoint(request.uri().path()) {
+        Some(endpoint) => mounts::answer(service, endpoint, request, exchange).await,
+        None if service.proxy.is_some() => proxied(service, request, exchange).await,
+        None => reply::wrong_method("POST"),
+    }
+}
+
+/// The answer of the service's own program.
+pub async fn proxied(
+    service: &Arc<Service>,
+    request: Request<impl Into<Source>>,
+    exchange: &Exchange,
+) -> Response<Body> {
+    match &service.proxy {
+        Some(proxy) => proxy.answer(service, request, exchange).await,
+        None => reply::not_found(),
+    }
 }
 
 /// The answer to a path with a slash too many.

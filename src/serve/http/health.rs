@@ -7,7 +7,7 @@ use hyper::{Response, StatusCode};
 
 use super::body::Body;
 use super::front::Service;
-use super::reply;
+use super::{proxy, reply};
 use crate::serve::manifest::Style;
 use crate::serve::worker::link::Link;
 use crate::serve::worker::message::{Level, Probe, Probed};
@@ -37,6 +37,9 @@ pub async fn live(service: &Arc<Service>) -> Response<Body> {
 pub async fn ready(service: &Arc<Service>) -> Response<Body> {
     if service.config.probes_units && service.units.iter().any(|unit| unit.roster.health() != Health::Ready) {
         return reply::text(StatusCode::SERVICE_UNAVAILABLE, "Runners are not ready.");
+    }
+    if service.proxy.is_some() && !proxy::is_running(service) {
+        return not_ready("the command is being started");
     }
     let links = service.pool.links();
     if links.is_empty() {

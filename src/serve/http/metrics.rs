@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::batch_metrics::{self, Batched};
+use super::websocket::counts::{self, SocketCounts};
 use crate::serve::config;
 
 /// The counts of one server.
@@ -30,6 +31,7 @@ struct Endpoint {
     label: String,
     in_progress: AtomicI64,
     by_status: Mutex<BTreeMap<u16, Counts>>,
+    sockets: SocketCounts,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -78,6 +80,7 @@ impl Metrics {
                 label: escape(label),
                 in_progress: AtomicI64::new(0),
                 by_status: Mutex::new(by_status),
+                sockets: SocketCounts::default(),
             }
         });
         let (service, version) = (escape(names.service), escape(names.version));
@@ -97,6 +100,11 @@ impl Metrics {
     /// Counts a request as in progress.
     pub fn begin(&self, endpoint: usize) {
         self.endpoints[endpoint].in_progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the counts of an endpoint's WebSockets.
+    pub fn sockets(&self, endpoint: usize) -> &SocketCounts {
+        &self.endpoints[endpoint].sockets
     }
 
     /// Counts a request as answered.
@@ -205,6 +213,11 @@ fn write_gauges(page: &mut String, space: &str, all: &[&Metrics]) -> std::fmt::R
             let count = in_progress.load(Ordering::Relaxed);
             writeln!(page, "{space}_request_in_progress{{endpoint=\"{label}\",{labels}}} {count}.0")?;
         }
+    }
+    // Only the service that clients call has any: no name stands twice.
+    for Metrics { endpoints, labels, .. } in all {
+        let sockets = endpoints.iter().map(|endpoint| (endpoint.label.as_str(), &endpoint.sockets));
+        counts::write(page, space, labels, sockets)?;
     }
     let last = |metrics: &&&Metrics| metrics.last_request.load(Ordering::Relaxed) > 0;
     let mut asked = all.iter().filter(last).peekable();

@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod api;
+pub mod application;
 pub mod batch_metrics;
 pub mod body;
 pub mod compression;
@@ -15,9 +16,11 @@ pub mod listener;
 pub mod metrics;
 pub mod mounts;
 pub mod pages;
+pub mod proxy;
 pub mod reply;
 pub mod routes;
 pub mod tasks;
 pub mod tls;
 pub mod traced;
 pub mod user_metrics;
+pub mod websocket;

@@ -20,6 +20,8 @@ pub enum Place {
     Page(Page),
     /// Mounted applications, by their place in the manifest.
     Mounted(usize),
+    /// The service's own program.
+    Proxied,
 }
 
 /// The pages that the front answers by itself.
@@ -50,12 +52,21 @@ pub enum Found<'a> {
     Nothing,
 }
 
+impl Found<'_> {
+    /// Whether it is asked how the service is.
+    pub fn is_health(&self) -> bool {
+        matches!(self, Self::Place(Place::Page(Page::Live | Page::Ready), _))
+    }
+}
+
 /// The paths of one service.
 #[derive(Debug)]
 pub struct Routes {
     places: HashMap<String, (Place, usize)>,
     labels: Vec<String>,
     mounts: Vec<Mounted>,
+    /// The prefix of the paths that the service's own program answers, and their label.
+    proxied: Option<(String, usize)>,
 }
 
 /// A path below which applications may answer.
@@ -85,10 +96,11 @@ const UNMATCHED: &str = "unmatched";
 impl Routes {
     /// Makes the table of a service; APIs come before pages, and pages before their other paths.
     pub fn new(manifest: &ServiceManifest, endpoints: &Endpoints) -> Self {
-        let mut routes = Self { places: HashMap::new(), labels: Vec::new(), mounts: Vec::new() };
+        let mut routes =
+            Self { places: HashMap::new(), labels: Vec::new(), mounts: Vec::new(), proxied: None };
         let prefix = manifest.path_prefix.trim_end_matches('/');
         for (index, endpoint) in
-            manifest.endpoints.iter().enumerate().filter(|(_, api)| api.mounts.is_empty())
+            manifest.endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.is_api())
         {
             routes.add(format!("{prefix}{}", endpoint.route), Place::Api(index));
         }
@@ -116,6 +128,10 @@ impl Routes {
                 routes.mounts.push(Mounted { endpoint, prefix, label: routes.labels.len() - 1 });
             }
         }
+        if manifest.command.is_some() {
+            routes.labels.push(format!("{prefix}/{{path}}"));
+            routes.proxied = Some((format!("{prefix}/"), routes.labels.len() - 1));
+        }
         routes.labels.push(UNMATCHED.to_owned());
         routes
     }
@@ -138,7 +154,27 @@ impl Routes {
         {
             return found;
         }
-        self.mounted(path).map_or(found, |mount| Found::Place(Place::Mounted(mount.endpoint), mount.label))
+        match self.mounted(path) {
+            Some(mount) => Found::Place(Place::Mounted(mount.endpoint), mount.label),
+            None => self.find_unmounted(path),
+        }
+    }
+
+    /// Finds what is at a path that no mounted application claims: the service's own program comes before the pages
+    /// for people.
+    pub fn find_unmounted<'a>(&self, path: &'a str) -> Found<'a> {
+        let found = self.find_own(path);
+        if let Found::Place(place, _) = found
+            && !matches!(place, Place::Page(Page::Docs | Page::Index))
+        {
+            return found;
+        }
+        match &self.proxied {
+            Some((prefix, label)) if path.starts_with(prefix.as_str()) => {
+                Found::Place(Place::Proxied, *label)
+            }
+            _ => found,
+        }
     }
 
     /// Finds what is at a path that no mounted application answers.
@@ -152,6 +188,16 @@ impl Routes {
             }
             _ => Found::Nothing,
         }
+    }
+
+    /// Returns the place in the manifest of the applications that are mounted above a path.
+    pub fn mount_endpoint(&self, path: &str) -> Option<usize> {
+        self.mounted(path).map(|mount| mount.endpoint)
+    }
+
+    /// Returns the label of the applications that are mounted above a path.
+    pub fn mount_label(&self, path: &str) -> Option<usize> {
+        self.mounted(path).map(|mount| mount.label)
     }
 
     fn mounted(&self, path: &str) -> Option<&Mounted> {

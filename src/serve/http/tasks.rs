@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::body::{Body, read};
+use super::body::{Body, Source, read};
 use super::exchange::Exchange;
 use super::front::Service;
 use super::{api, reply};
@@ -19,6 +18,7 @@ use crate::serve::error::chain;
 use crate::serve::payload::Payload;
 use crate::serve::tasks::bodies::Kept;
 use crate::serve::tasks::store::{Answer, Refusal, Status, Submission, new_id};
+use crate::serve::worker::call::TaskId;
 use crate::serve::worker::message::Level;
 
 /// The answer of a task whose real answer is lost.
@@ -70,7 +70,7 @@ pub async fn answer(
     service: &Arc<Service>,
     endpoint: usize,
     action: Action,
-    request: Request<Incoming>,
+    request: Request<impl Into<Source>>,
     exchange: &mut Exchange,
 ) -> Response<Body> {
     let (methods, allowed) = action.methods();
@@ -98,7 +98,7 @@ pub async fn answer(
 async fn submit(
     service: &Arc<Service>,
     endpoint: usize,
-    request: Request<Incoming>,
+    request: Request<impl Into<Source>>,
     exchange: &Exchange,
 ) -> Response<Body> {
     if let Some(response) = api::refuse(service) {
@@ -224,8 +224,9 @@ impl Running {
             Err(error) => return (0, self.give_up(&error)),
         };
         let Submission { endpoint, head, .. } = &*self.submission;
-        let call =
-            api::call(&self.service, *endpoint, head.clone(), Payload::from(body), &self.request_id, None);
+        let mut head = head.clone();
+        head.extensions.insert(TaskId(self.id.clone()));
+        let call = api::call(&self.service, *endpoint, head, Payload::from(body), &self.request_id, None);
         let (worker, response) = api::perform(&self.service, call).await;
         (worker, self.keep(response).await)
     }

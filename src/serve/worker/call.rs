@@ -1,6 +1,7 @@
 //! A call on its way to a worker, and what comes back.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -45,6 +46,19 @@ pub enum Caller {
     /// A worker.
     Worker,
 }
+
+/// Who asks, as an extension of a request that is for an application.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The client's address.
+    pub address: SocketAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+}
+
+/// The task that a request is run for, as an extension of it.
+#[derive(Clone, Debug)]
+pub struct TaskId(pub String);
 
 /// Which calls of the same API a call may be merged with.
 #[derive(Clone, Debug, PartialEq, Eq)]

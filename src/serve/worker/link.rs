@@ -14,15 +14,16 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::call::{Answered, Call, CallError, Caller, Outcome};
+use super::call::{Answered, Call, CallError, Caller, Origin, Outcome, TaskId};
 use super::frame::{Decoder, Encoded};
 use super::message::{
-    Answer, BatchHeader, BatchedCall, CallHeader, Encoding, Failure, FromWorker, HeadError, Invoke, Level,
-    MessageError, Probe, Probed, ResponseHead, Results, ToWorker, header_text,
+    Answer, BatchHeader, BatchedCall, CallHeader, CallState, Encoding, Failure, FromWorker, HeadError,
+    Invoke, Level, MessageError, Probe, Probed, ResponseHead, Results, ToWorker, header_text,
 };
 use super::pool::{Pending, Slot};
-use super::process::Sockets;
+use super::process::Ends;
 use super::sealed::Passage;
+use super::sockets::Sockets;
 use super::stream::{ChunkSender, Refusal, stream};
 use super::switchboard::Switchboard;
 use crate::serve::batch::array::ArrayHead;
@@ -37,6 +38,8 @@ const WRITE_PIECES: usize = 64;
 pub enum Event {
     /// What it serves.
     Described(Box<ServiceManifest>),
+    /// It has started the service's own program, with this group of processes.
+    Command(i32),
     /// It takes calls.
     Ready,
     /// It cannot serve.
@@ -70,6 +73,8 @@ pub struct Link {
     has_answered: AtomicBool,
     table: Mutex<Table>,
     switchboard: Arc<Switchboard>,
+    /// The WebSockets that the worker has.
+    pub sockets: Sockets,
 }
 
 #[derive(Debug)]
@@ -111,7 +116,7 @@ impl Link {
     /// others goes through the switchboard.
     pub fn open(
         worker: u32,
-        sockets: Sockets,
+        ends: Ends,
         switchboard: Arc<Switchboard>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Event>) {
         let (outgoing, queued) = mpsc::unbounded_channel();
@@ -119,8 +124,9 @@ impl Link {
         let table = Table { outgoing: Some(outgoing), owed: BTreeMap::new(), asked: BTreeMap::new() };
         let (ids, is_open) = (AtomicU64::new(1), AtomicBool::new(true));
         let (table, has_answered) = (Mutex::new(table), AtomicBool::new(false));
-        let link = Arc::new(Self { worker, ids, is_open, has_answered, table, switchboard });
-        let Sockets { frames, passage } = sockets;
+        let sockets = Sockets::default();
+        let link = Arc::new(Self { worker, ids, is_open, has_answered, table, switchboard, sockets });
+        let Ends { frames, passage } = ends;
         let (read, write) = frames.into_split();
         let passage = Arc::new(passage);
         tokio::spawn(write_frames(write, queued, Arc::clone(&passage)));
@@ -253,6 +259,7 @@ impl Link {
 
     /// Tells the worker to finish what it has begun and to exit; it is sent no more calls.
     pub fn drain(&self) {
+        self.sockets.drain();
         let table = self.lock();
         self.is_open.store(false, Ordering::Release);
         table.send(&ToWorker::Drain, Payload::default());
@@ -266,6 +273,7 @@ impl Link {
         let owed = std::mem::take(&mut table.owed);
         let asked = std::mem::take(&mut table.asked);
         drop(table);
+        self.sockets.lose(self.worker);
         for task in asked.into_values() {
             task.abort();
         }
@@ -375,7 +383,11 @@ impl Link {
                 Some(Owed::Measured(waiting)) => waiting.send(text).err().and(None),
                 _ => Some(unasked("measured", id)),
             },
+            FromWorker::Socket(id, message) => {
+                self.sockets.receive(id, message).err().map(|what| unasked(what, id))
+            }
             FromWorker::Describe(manifest) => Some(Event::Described(manifest)),
+            FromWorker::Command(group) => Some(Event::Command(group)),
             FromWorker::Ready => Some(Event::Ready),
             FromWorker::Failed(failure) => Some(Event::Failed(failure)),
             FromWorker::Log(level, text) => Some(Event::Log(level, text)),
@@ -531,6 +543,9 @@ fn encode_call(id: u64, call: &Call, body: Payload) -> Result<Encoded, MessageEr
         timeout_ms: left.map(|left| u64::try_from(left).unwrap_or(u64::MAX)),
         request_id: Cow::Borrowed(request_id),
         encoding: encoding.clone(),
+        client: None,
+        scheme: None,
+        state: None,
     };
     if let Caller::Client(head) = caller {
         header.method = Cow::Borrowed(head.method.as_str());
@@ -539,6 +554,13 @@ fn encode_call(id: u64, call: &Call, body: Payload) -> Result<Encoded, MessageEr
         let pairs =
             head.headers.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), header_text(value)));
         header.headers = pairs.collect();
+        if let Some(Origin { address, scheme }) = head.extensions.get() {
+            header.client = Some((address.ip().to_string().into(), address.port()));
+            header.scheme = Some(Cow::Borrowed(scheme));
+        }
+        if let Some(TaskId(id)) = head.extensions.get() {
+            header.state = Some(CallState { task_id: Cow::Borrowed(id) });
+        }
     }
     ToWorker::Call(header).encode(body)
 }

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::frame::{Encoded, Frame, FrameError};
 use super::sealed::{Sealed, SealedError};
+use super::socket_message::{ConnectHeader, FromSocket, Kind as SocketKind};
 use crate::serve::batch::array::ArrayHead;
 use crate::serve::manifest::{ManifestError, ServiceManifest};
 use crate::serve::payload::Payload;
@@ -115,6 +116,31 @@ pub enum ToWorker<'a> {
         /// Variables of the environment.
         variables: BTreeMap<String, String>,
     },
+    /// A client asks for a WebSocket.
+    Connect(#[serde(borrow)] ConnectHeader<'a>),
+    /// A message of a client.
+    Receive {
+        /// The WebSocket.
+        id: u64,
+        /// How the body is meant.
+        kind: SocketKind,
+    },
+    /// Messages of the application that are with the client.
+    Sent {
+        /// The WebSocket.
+        id: u64,
+        /// What they have taken of the window.
+        bytes: u64,
+    },
+    /// The WebSocket is over.
+    Disconnect {
+        /// The WebSocket.
+        id: u64,
+        /// Why.
+        code: u16,
+        /// What the client says to it.
+        reason: Cow<'a, str>,
+    },
     /// Finish and exit.
     Drain,
 }
@@ -142,6 +168,23 @@ pub struct CallHeader<'a> {
     /// How the arguments in the body are written; none for the body of an HTTP request.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub encoding: Option<Encoding>,
+    /// Who asks, where an application is asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub client: Option<(Cow<'a, str>, u16)>,
+    /// `http` or `https`, where an application is asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub scheme: Option<Cow<'a, str>>,
+    /// What the handler finds in its request's state.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub state: Option<CallState<'a>>,
+}
+
+/// What the handler of a call finds in its request's state.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(Deserialize))]
+pub struct CallState<'a> {
+    /// The task that the call is run for.
+    pub task_id: Cow<'a, str>,
 }
 
 /// The header of a `batch`.
@@ -262,6 +305,10 @@ pub enum FromWorker {
     Probed(u64, Probed),
     /// The user's metrics.
     Measured(u64, Bytes),
+    /// What the application at a WebSocket does.
+    Socket(u64, FromSocket),
+    /// It has started the service's own program: the number of its group of processes.
+    Command(i32),
     /// A line for the front's log.
     Log(Level, String),
 }
@@ -398,7 +445,12 @@ impl FromWorker {
                 let wire: WireLog = serde_json::from_slice(header)?;
                 Self::Log(wire.level, wire.message)
             }
+            "accept" | "deny" | "send" | "received" | "close" => {
+                let id = serde_json::from_slice::<Id>(header)?.id;
+                Self::Socket(id, FromSocket::decode(&kind, header, frame.body)?)
+            }
             "describe" => Self::Describe(describe(header)?),
+            "command" => Self::Command(serde_json::from_slice::<WireCommand>(header)?.pid),
             "ready" => Self::Ready,
             "failed" => Self::Failed(serde_json::from_slice(header)?),
             _ => return Err(MessageError::Unknown { kind: kind.into_owned() }),
@@ -480,6 +532,11 @@ struct WireAnswer<'a> {
 }
 
 #[derive(Deserialize)]
+struct WireCommand {
+    pid: i32,
+}
+
+#[derive(Deserialize)]
 struct WireEnd {
     id: u64,
     #[serde(default)]
@@ -515,18 +572,26 @@ impl WireResults<'_> {
     }
 }
 
-fn response_head(status: u16, pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<ResponseHead, HeadError> {
+pub(super) fn response_head(
+    status: u16,
+    pairs: &[(Cow<'_, str>, Cow<'_, str>)],
+) -> Result<ResponseHead, HeadError> {
     let status = StatusCode::from_u16(status)
         .ok()
         .filter(|status| !status.is_informational())
         .ok_or(HeadError::Status { status })?;
+    Ok(ResponseHead { status, headers: response_headers(pairs)? })
+}
+
+/// Reads headers; their values are Latin-1.
+pub(super) fn response_headers(pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<HeaderMap, HeadError> {
     let mut headers = HeaderMap::with_capacity(pairs.len() + 2);
     for (name, value) in pairs {
         let header = || HeadError::Header { name: name.clone().into_owned() };
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| header())?;
         headers.append(name, latin1(value).ok_or_else(header)?);
     }
-    Ok(ResponseHead { status, headers })
+    Ok(headers)
 }
 
 fn latin1(value: &str) -> Option<HeaderValue> {

@@ -15,6 +15,8 @@ pub mod report;
 pub mod restarts;
 pub mod roster;
 pub mod sealed;
+pub mod socket_message;
+pub mod sockets;
 pub mod stream;
 pub mod supervisor;
 pub mod switchboard;

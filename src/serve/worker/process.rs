@@ -85,7 +85,7 @@ pub struct WorkerCommand {
 
 /// The front's ends of a worker's sockets.
 #[derive(Debug)]
-pub struct Sockets {
+pub struct Ends {
     /// The one with the frames.
     pub frames: UnixStream,
     /// The one with the bodies that are not in them.
@@ -97,11 +97,13 @@ pub struct Sockets {
 pub struct Process {
     child: Child,
     group: Option<Pid>,
+    /// The service's own program, which the worker has started.
+    adopted: Option<Pid>,
 }
 
 impl WorkerCommand {
     /// Starts worker number `index`, from 1.
-    pub fn spawn(&self, index: u32) -> Result<(Process, Sockets), SpawnError> {
+    pub fn spawn(&self, index: u32) -> Result<(Process, Ends), SpawnError> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(SpawnError::Socket)?;
         ours.set_nonblocking(true).map_err(SpawnError::Socket)?;
         let frames = UnixStream::from_std(ours).map_err(SpawnError::Socket)?;
@@ -153,7 +155,7 @@ impl WorkerCommand {
             descriptors::restore(pid);
         }
         let group = pid.filter(|_| self.mode == Mode::Production);
-        Ok((Process { child, group }, Sockets { frames, passage }))
+        Ok((Process { child, group, adopted: None }, Ends { frames, passage }))
     }
 
     /// Whether worker number `index`, started now, is told its devices only when it has described the service.
@@ -194,6 +196,20 @@ impl Process {
         if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
             // A process that is gone has ended.
             let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
+    }
+
+    /// Takes note of a group of processes that the worker has started, and that must not outlive it.
+    pub fn adopt(&mut self, group: i32) {
+        // A worker that says that it is the first process of all means nobody.
+        self.adopted = Pid::from_raw(group).filter(|group| group.as_raw_nonzero().get() > 1);
+    }
+
+    /// Ends what is left of that group, once the worker is gone.
+    pub fn end_adopted(&mut self) {
+        if let Some(group) = self.adopted.take() {
+            // Usually nothing is left: the worker ends it before itself.
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 

@@ -68,6 +68,11 @@ impl Roster {
         self.lock().proven.contains(&worker)
     }
 
+    /// Tells whether this worker takes calls.
+    pub fn is_ready(&self, worker: u32) -> bool {
+        self.lock().workers.get(&worker) == Some(&WorkerState::Ready)
+    }
+
     /// Returns how many workers take calls, and how many there should be.
     pub fn counts(&self) -> (usize, usize) {
         let inner = self.lock();

@@ -13,7 +13,7 @@ use super::link::{Event, Link, LinkError};
 use super::memory::{LOOK, Memory};
 use super::message::{Failure, Level, ToWorker};
 use super::pool::Pool;
-use super::process::{Process, Sockets, SpawnError, WorkerCommand};
+use super::process::{Ends, Process, SpawnError, WorkerCommand};
 use super::restarts::{Lived, Restarts};
 use super::roster::{Roster, WorkerState};
 use super::switchboard::Switchboard;
@@ -201,8 +201,8 @@ impl Supervisor {
             }
             let awaits_place = self.command.awaits_place(worker);
             let (lived, error) = match self.command.spawn(worker) {
-                Ok((process, sockets)) => {
-                    let mut life = self.begin(worker, process, sockets);
+                Ok((process, ends)) => {
+                    let mut life = self.begin(worker, process, ends);
                     (life.replaces, life.awaits_place) = (replaces.take(), awaits_place);
                     if let Turn::Outgrown(held, limit) = self.watch(&mut life).await {
                         self.note_outgrown(worker, held, limit);
@@ -233,8 +233,8 @@ impl Supervisor {
         }
     }
 
-    fn begin(&self, worker: u32, process: Process, sockets: Sockets) -> Life {
-        let (link, events) = Link::open(worker, sockets, Arc::clone(&self.switchboard));
+    fn begin(&self, worker: u32, process: Process, ends: Ends) -> Life {
+        let (link, events) = Link::open(worker, ends, Arc::clone(&self.switchboard));
         Life {
             worker,
             process,
@@ -375,6 +375,7 @@ impl Supervisor {
                     life.link.send(&ToWorker::Place { variables: variables.collect() }, Payload::default());
                 }
             }
+            Event::Command(group) => life.process.adopt(group),
             Event::Ready => {
                 let Some(Staffing { pool, service, .. }) = self.wait_staffing().await else { return };
                 life.ready_since = Some(Instant::now());
@@ -413,6 +414,7 @@ impl Supervisor {
                 life.process.wait().await
             }
         };
+        life.process.end_adopted();
         match (life.failure, life.broken, status) {
             (Some(failure), _, _) => WorkerError::Failed { stage: failure.stage, message: failure.message },
             (None, Some(source), _) => WorkerError::Link { worker, source },

@@ -8,12 +8,27 @@ use serde_json::Value;
 
 use super::frame::{Decoder, Frame};
 use super::message::{Answer, Encoding, Failure, FromWorker, Level, Probed, ResponseHead, Results, ToWorker};
+use super::socket_message::{FromSocket, Kind};
 use crate::serve::manifest::{Style, Unit};
 use crate::serve::payload::Payload;
 
 /// Types that the front sends; all others it receives.
-const SENT: [&str; 10] =
-    ["call", "batch", "outcome", "item", "done", "cancel", "probe", "metrics", "place", "drain"];
+const SENT: [&str; 14] = [
+    "batch",
+    "call",
+    "cancel",
+    "connect",
+    "disconnect",
+    "done",
+    "drain",
+    "item",
+    "metrics",
+    "outcome",
+    "place",
+    "probe",
+    "receive",
+    "sent",
+];
 
 fn vectors(folder: &str) -> BTreeMap<String, Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/wire").join(folder);
@@ -69,9 +84,7 @@ fn what_the_front_sends_is_what_the_vectors_have() {
         }
     }
     seen.dedup();
-    let expected =
-        ["batch", "call", "cancel", "done", "drain", "item", "metrics", "outcome", "place", "probe"];
-    assert_eq!(seen, expected);
+    assert_eq!(seen, SENT);
 }
 
 #[test]
@@ -81,7 +94,10 @@ fn every_message_of_a_worker_is_read() {
         if !SENT.contains(&kind) {
             let message =
                 FromWorker::decode(decode(&bytes)).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let variant = format!("{message:?}").to_lowercase();
+            let variant = match &message {
+                FromWorker::Socket(_, message) => format!("{message:?}").to_lowercase(),
+                message => format!("{message:?}").to_lowercase(),
+            };
             assert!(variant.starts_with(kind), "{name} was read as {variant}");
         }
     }
@@ -136,6 +152,26 @@ fn messages_of_a_worker_are_read_as_they_are_meant() {
     let FromWorker::Invoke(invoke, arguments) = received("invoke") else { panic!("not an invocation") };
     assert_eq!((invoke.unit.as_str(), invoke.rows, arguments.length()), ("runner:iris_clf", 1, 16));
     assert!(matches!(received("withdraw"), FromWorker::Withdraw(3)));
+    assert!(matches!(received("command"), FromWorker::Command(4711)));
+    let socket = |name: &str| match received(name) {
+        FromWorker::Socket(id, message) => (id, message),
+        other => panic!("{other:?}"),
+    };
+    let (15, FromSocket::Accept(Ok(taken))) = socket("accept") else { panic!("not taken") };
+    assert_eq!((taken.subprotocol.as_deref(), taken.headers.len()), (Some("v1"), 1));
+    let (16, FromSocket::Accept(Ok(taken))) = socket("accept-plain") else { panic!("not taken") };
+    assert_eq!((taken.subprotocol, taken.headers.len()), (None, 0));
+    assert!(
+        matches!(socket("deny"), (15, FromSocket::Deny(Ok(head), body)) if head.status == 403 && body == "no such room")
+    );
+    assert!(matches!(socket("send"), (15, FromSocket::Send(Kind::Text, text)) if text == "Grüße"));
+    assert!(
+        matches!(socket("send-bytes"), (15, FromSocket::Send(Kind::Bytes, data)) if data == b"\0\xff"[..])
+    );
+    assert!(matches!(socket("received"), (15, FromSocket::Received(524_289))));
+    assert!(
+        matches!(socket("close"), (15, FromSocket::Close(4000, reason)) if reason == "the room is closed")
+    );
     let FromWorker::Describe(service) = received("describe") else { panic!("not a description") };
     assert_eq!((service.name.as_str(), service.slots), ("IrisClassifier", 1));
     assert_eq!(service.endpoints[0].route, "/predict");

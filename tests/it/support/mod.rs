@@ -22,6 +22,7 @@ pub(crate) mod registry;
 pub(crate) mod sample_image;
 pub(crate) mod serve;
 pub(crate) mod service;
+pub(crate) mod sockets;
 pub(crate) mod sources;
 pub(crate) mod storage;
 pub(crate) mod upstream;

@@ -324,6 +324,11 @@ impl Reply {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
+    /// The beginning of a body that may be anything.
+    pub(crate) fn text_lossy(&self) -> String {
+        String::from_utf8_lossy(&self.body[..self.body.len().min(200)]).into_owned()
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }

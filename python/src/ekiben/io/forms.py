@@ -19,6 +19,8 @@ from .uploads import Buffer, Upload
 Body = Union[bytes, bytearray]
 
 FORM_DATA = "multipart/form-data"
+# Browsers and libraries need a few hundred bytes.
+MAX_PART_HEAD = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,11 @@ def form_parts(body: Body, content_type: str) -> Iterator[FormPart]:
         if end < 0:
             raise BadInput("multipart body is cut off: its closing boundary is missing")
         head_end = body.find(b"\r\n\r\n", start, end)
-        yield _part(bytes(view[start : max(head_end, start)]), view[head_end + 4 : end])
+        if head_end < 0:
+            raise BadInput("multipart body has a part without a name: no empty line ends its headers")
+        if head_end - start > MAX_PART_HEAD:
+            raise BadInput(f"multipart body has a part with headers of more than {MAX_PART_HEAD} bytes")
+        yield _part(bytes(view[start:head_end]), view[head_end + 4 : end])
         start = end + len(delimiter)
 
 
@@ -130,7 +136,7 @@ def sent_filename(disposition: Mapping[str, str]) -> str | None:
     charset, _, rest = extended.partition("'")
     try:
         return unquote(rest.partition("'")[2], charset or "utf-8", "replace")
-    except LookupError:
+    except (LookupError, ValueError):  # no character set, or none that reads this
         return disposition.get("filename", "")
 
 
@@ -144,20 +150,38 @@ def _boundary(content_type: str) -> bytes:
 def header_parameters(header: str) -> dict[str, str]:
     """Return the parameters of a header value; quoted ones may hold semicolons and escaped quotes."""
     parameters: dict[str, str] = {}
-    rest = header.partition(";")[2]
-    while rest:
-        key, _, rest = rest.partition("=")
-        rest = rest.lstrip()
-        if rest.startswith('"'):
-            end = 1
-            while end < len(rest) and rest[end] != '"':
-                end += 2 if rest[end] == "\\" else 1
-            value = rest[1:end].replace('\\"', '"').replace("\\\\", "\\")
-            rest = rest[end + 1 :].partition(";")[2]
+    # Positions, not what is left of the text: copies of it would make long headers take for ever.
+    at = _after(header, ";", 0)
+    while at < len(header):
+        end = _after(header, ";", at)
+        equals = header.find("=", at, end)
+        if equals < 0:
+            at = end
+            continue
+        key, start = header[at:equals].strip().lower(), equals + 1
+        while start < len(header) and header[start] in " \t":
+            start += 1
+        if header.startswith('"', start):
+            close = _closing_quote(header, start + 1)
+            value = header[start + 1 : close].replace('\\"', '"').replace("\\\\", "\\")
+            end = _after(header, ";", close + 1)
         else:
-            value, _, rest = rest.partition(";")
-        parameters[key.strip().lower()] = value.strip()
+            value = header[start:end].removesuffix(";")
+        parameters[key] = value.strip()
+        at = end
     return parameters
+
+
+def _after(text: str, mark: str, start: int) -> int:
+    """Return the position after the next mark, or the end."""
+    found = text.find(mark, start)
+    return len(text) if found < 0 else found + 1
+
+
+def _closing_quote(text: str, start: int) -> int:
+    while start < len(text) and text[start] != '"':
+        start += 2 if text[start] == "\\" else 1
+    return start
 
 
 def _file(part: FormPart) -> Any:
@@ -188,5 +212,5 @@ def _quoted_or_text(content: Buffer) -> Any:
 def _json_or_text(content: Buffer) -> Any:
     try:
         return json.loads(bytes(content))
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or deeper than any value that is meant
         return _text(content)

@@ -38,6 +38,7 @@ class Service:
         self.models: list[Model] = _checked_models(models or [])
         self.apis: dict[str, InferenceAPI] = {}
         self.mount_apps: list[Mount] = []
+        self.middlewares: list[tuple[Any, dict[str, Any]]] = []
         self.context = Context()
         self.bento: Any = None
         self.startup_hooks: list[Callable[[], Any]] = []
@@ -161,9 +162,9 @@ class Service:
 
         self.mount_asgi_app(WsgiApplication(app), path, name)
 
-    def add_asgi_middleware(self, middleware_cls: Any, **options: Any) -> NoReturn:  # noqa: ARG002
-        """Refuse."""
-        self._refuse("add_asgi_middleware")
+    def add_asgi_middleware(self, middleware_cls: Any, **options: Any) -> None:
+        """Let a middleware stand around all APIs and mounted applications; the first one is the outermost."""
+        self.middlewares.append((middleware_cls, options))
 
     def mount_grpc_servicer(self, *args: Any, **options: Any) -> NoReturn:  # noqa: ARG002
         """Refuse."""

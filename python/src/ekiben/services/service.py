@@ -130,6 +130,11 @@ class Service:
         """Whether any API runs on the event loop."""
         return any(method.is_async for method in self.apis.values())
 
+    @property
+    def has_custom_command(self) -> bool:
+        """Whether a program of its own answers clients."""
+        return self.cmd is not None or hasattr(self.inner, "__command__")
+
     @cached_property
     def import_string(self) -> str:
         """``module:attribute`` of the service in the module that defines it."""
@@ -210,7 +215,7 @@ class Service:
         self.mount_asgi_app(WsgiApplication(app), path, name)
 
     def add_asgi_middleware(self, middleware_cls: Any, **options: Any) -> None:
-        """Add a middleware; refused when the service is described."""
+        """Let a middleware stand around all APIs and mounted applications; the first one is the outermost."""
         self.middlewares.append((middleware_cls, options))
 
 

@@ -18,7 +18,10 @@ class WsgiApplication:
         self._app = app
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Answer a request."""
+        """Answer a request; a WebSocket is refused."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+            return
         message = await receive()
         body = message.get("body", b"")
         loop = asyncio.get_running_loop()

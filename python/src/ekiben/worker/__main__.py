@@ -61,7 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if working_dir.is_dir():
             os.chdir(working_dir)
-        Session(channel, settings).run()
+        session = Session(channel, settings)
+        session.run()
+        return session.exit_status
     except StartFailure as failure:
         channel.send(failure.frame())
         channel.close()

@@ -24,13 +24,13 @@ def request_scope(request: Request) -> Scope:
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
         "method": request.method,
-        "scheme": "http",
+        "scheme": request.scheme,
         "path": unquote(path),
         "raw_path": path.encode("latin-1", "replace"),
         "query_string": request.query_string.encode("latin-1", "replace"),
         "root_path": "",
         "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.raw_headers],
-        "client": None,
+        "client": request.client,
         "server": None,
         "state": {},
     }
@@ -65,6 +65,8 @@ class Sender:
         self._call = call
         self._adapt = adapt
         self._head: Answer | None = None
+        # How long the application says that the body is.
+        self._length: int | None = None
         self.is_over = False
 
     async def __call__(self, message: dict[str, Any]) -> None:
@@ -73,6 +75,7 @@ class Sender:
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())]
             kept = [(name, value) for name, value in headers if name.lower() not in TRANSPORT_HEADERS]
             self._head = self._adapt(Answer(checked_status(message["status"]), kept))
+            self._length = next((_number(value) for name, value in headers if name.lower() == "content-length"), None)
         elif message["type"] == "http.response.body" and self._head is not None and not self.is_over:
             await self._body(self._head, message.get("body", b""), more=message.get("more_body", False))
 
@@ -86,7 +89,9 @@ class Sender:
             self.reply(error_answer(RuntimeError("the application returned without an answer")))
 
     async def _body(self, head: Answer, body: Any, *, more: bool) -> None:
-        if not more and not self._call.started:
+        # Middlewares say that there may be more, and then send nothing.
+        is_whole = not more or (len(body) > 0 and len(body) == self._length)
+        if is_whole and not self._call.started:
             self.reply(head, body)
             return
         if not self._call.started:
@@ -107,3 +112,7 @@ class Sender:
     def _end(self, error: str | None) -> None:
         self.is_over = True
         self._channel.send({"type": "end", "id": self._call.id, "error": error})
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None

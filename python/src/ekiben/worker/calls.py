@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..apis.method import APIMethod
-from ..context import Context, Request, Response
+from ..context import Context, Request, Response, State
 from ..exceptions import BadInput, BentoMLException
 from ..io.images import has_broken_image
 from ..io.inputs import InvalidInput
@@ -40,6 +40,7 @@ from .values import array_bytes, array_encoding, decode_array, decode_value, enc
 
 if TYPE_CHECKING:
     from ..services.service import Service
+    from .application import Application
     from .channel import Channel
     from .frames import Frame
 
@@ -71,6 +72,8 @@ class Call:
             get("request_id", ""),
         )
         self.response = Response()
+        if "state" in header:
+            self.request.state = State(header["state"])
         self.cancelled = False
         self.started = False
         # The arguments of an API that takes files.
@@ -114,14 +117,24 @@ class Batch:
 class Calls:
     """The calls in flight on this worker."""
 
-    def __init__(self, service: Service, instance: Any, channel: Channel, loop: asyncio.AbstractEventLoop):
+    def __init__(
+        self,
+        service: Service,
+        instance: Any,
+        channel: Channel,
+        loop: asyncio.AbstractEventLoop,
+        threads: CallThreads | None = None,
+    ):
         self._service = service
         self._instance = instance
         self._channel = channel
         self._loop = loop
-        # Only where all calls run on one thread: what else comes belongs to the loop.
-        reads_calls = slots_of(service) == 1
-        self._threads = CallThreads(service.threads, channel.reading if reads_calls else None)
+        if threads is None:
+            # Only where all calls run on one thread: what else comes belongs to the loop.
+            threads = CallThreads(service.threads, channel.reading if slots_of(service) == 1 else None)
+        self._threads = threads
+        # What clients' requests go through where there are middlewares.
+        self.application: Application | None = None
         self._in_flight: dict[int, Call | Batch] = {}
         self._background: set[asyncio.Task[None]] = set()
         # Set while somebody waits for the last call to end; waking the loop after every call would cost too much.
@@ -130,11 +143,17 @@ class Calls:
         for method in service.apis.values():
             _ = method.input_spec, method.output_spec, method.ctx_param
 
+    def within(self, channel: Any) -> Calls:
+        """Return the calls that middlewares stand around: on the same threads, with another way for the answers."""
+        return type(self)(self._service, self._instance, channel, self._loop, self._threads)
+
     def begin(self, frame: Frame) -> None:
         """Start a call."""
         endpoint = frame.header.get("endpoint", "")
         if endpoint == mounts.ENDPOINT:
-            self._begin_mounted(Call(frame, mounts.MountedMethod()))  # type: ignore[arg-type]
+            call = Call(frame, mounts.MountedMethod())  # type: ignore[arg-type]
+            call.request.come_from(frame.header)
+            self._begin_mounted(call)
             return
         method = self._service.apis.get(endpoint)
         if method is None:
@@ -154,8 +173,11 @@ class Calls:
     async def _run_mounted(self, call: Call) -> None:
         """Let a mounted application answer."""
         try:
-            Context.enter(call.request, call.response)
-            await mounts.answer_mounted(self._service.mount_apps, self._channel, call)
+            if self.application is not None:
+                await self.application.answer(call)
+            else:
+                Context.enter(call.request, call.response)
+                await mounts.answer_mounted(self._service.mount_apps, self._channel, call)
         except BaseException as error:
             self._failed(call, error)
         finally:
@@ -198,6 +220,8 @@ class Calls:
         self._idle = asyncio.Event()
         self._check_idle()
         await self._idle.wait()
+        if self.application is not None:
+            await self.application.finished()
         while self._background:
             await asyncio.wait(set(self._background))
 

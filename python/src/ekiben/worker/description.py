@@ -11,6 +11,7 @@ from ..io.schema import json_document
 from ..models.references import BentoModel, ModelReference
 from ..services.service import Service
 from ..unsupported import NotSupportedYet
+from .command import command_port
 from .frames import PROTOCOL
 from .metrics import has_user_metrics
 from .mounts import describe_mounts
@@ -41,6 +42,8 @@ def describe_frame(service: Service, import_string: str, bento_version: str | No
             "openapi": service.openapi_spec(bento_version),
             "user_metrics": has_user_metrics(service.inner),
             "units": describe_units(service),
+            "middlewares": bool(service.middlewares),
+            "command": {"port": command_port(service)} if service.has_custom_command else None,
         },
     }
 
@@ -61,20 +64,19 @@ def describe_unit_frame(unit: Any) -> dict[str, Any]:
 
 def slots_of(service: Any) -> int:
     """Return how many calls a worker of a service or runner takes at a time."""
-    runs_on_loop = service.has_async_api or getattr(service, "mount_apps", None)
+    has_applications = getattr(service, "mount_apps", None) or getattr(service, "middlewares", None)
+    runs_on_loop = service.has_async_api or has_applications
     return ASYNC_SLOTS if runs_on_loop else service.threads
 
 
 def refuse_unsupported(service: Service) -> None:
     """Raise for what the class uses and ekiben cannot serve yet."""
-    name = service.name
     for dependency in service.dependencies.values():
-        if not dependency.is_elsewhere:
-            refuse_unsupported(dependency.on)
-    if service.middlewares:
-        raise NotSupportedYet("Service.add_asgi_middleware", f"in service `{name}`")
-    if service.cmd is not None or hasattr(service.inner, "__command__"):
-        raise NotSupportedYet("bentoml.service(cmd=...)", f"custom command of service `{name}`")
+        if dependency.is_elsewhere:
+            continue
+        if dependency.on.has_custom_command:
+            raise NotSupportedYet("bentoml.service(cmd=...)", f"custom command of `{dependency.on.name}`, a dependency")
+        refuse_unsupported(dependency.on)
 
 
 def apply_envs(service: Service) -> None:

@@ -23,7 +23,24 @@ READ_SIZE = 256 * 1024
 # Joining a small body to its header costs less than a second buffer in the system call.
 JOIN_BELOW = 64 * 1024
 
-TO_WORKER = frozenset({"call", "batch", "cancel", "probe", "metrics", "drain", "outcome", "item", "done", "place"})
+TO_WORKER = frozenset(
+    {
+        "call",
+        "batch",
+        "cancel",
+        "probe",
+        "metrics",
+        "drain",
+        "outcome",
+        "item",
+        "done",
+        "place",
+        "connect",
+        "receive",
+        "sent",
+        "disconnect",
+    }
+)
 FROM_WORKER = frozenset(
     {
         "describe",
@@ -39,6 +56,12 @@ FROM_WORKER = frozenset(
         "log",
         "invoke",
         "withdraw",
+        "accept",
+        "deny",
+        "send",
+        "received",
+        "close",
+        "command",
     }
 )
 

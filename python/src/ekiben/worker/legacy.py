@@ -50,6 +50,7 @@ def describe_frame(service: Service, import_string: str, runners: dict[str, Any]
             "openapi": service_openapi(service),
             "user_metrics": has_user_metrics(type(service)),
             "units": describe_units(service, runners),
+            "middlewares": bool(service.middlewares),
         },
     }
 

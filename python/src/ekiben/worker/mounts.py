@@ -32,8 +32,8 @@ class MountedMethod:
 
 
 def describe_mounts(service: AnyService) -> list[dict[str, Any]]:
-    """Return the endpoint of the mounted applications, if there are any."""
-    if not service.mount_apps:
+    """Return the endpoint of the mounted applications, if there are any; middlewares answer there, too."""
+    if not service.mount_apps and not service.middlewares:
         return []
     return [{"name": ENDPOINT, "route": "/", "mounts": [mount.path or "/" for mount in service.mount_apps]}]
 
@@ -63,6 +63,19 @@ async def answer_mounted(mounts: list[Mount], channel: Channel, call: Call) -> N
             raise
         logger.exception("Exception on %s [%s]", call.request.path, call.request.method)
     sender.finish()
+
+
+def socket_application(service: AnyService) -> Any:
+    """Return the application that takes WebSockets: the first one mounted that claims the path."""
+
+    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        mount = next((mount for mount in service.mount_apps if mount.claims(scope)), None)
+        if mount is None:
+            await send({"type": "websocket.close"})
+        else:
+            await mount.app(mount.scope(scope), receive, send)
+
+    return application
 
 
 async def _answer_unclaimed(mounts: list[Mount], scope: dict[str, Any], sender: Sender) -> None:

@@ -106,6 +106,10 @@ class Session:
         self._instance: Any = None
         self._stop: asyncio.Event
         self._orphaned = False
+        # The service's own program, and whoever waits for its end.
+        self._command: Any = None
+        self._watching: asyncio.Task[None] | None = None
+        self.exit_status = 0
         # The lives of mounted applications.
         self._mounted: contextlib.AsyncExitStack | None = None
 
@@ -205,6 +209,8 @@ class Session:
         else:
             from .calls import Calls
         calls = Calls(service, self._instance, self._channel, loop)
+        if self._settings.unit is None and service.middlewares:
+            self._surround(service, calls)
         probes = Probes(self._instance, self._channel)
         handlers |= {
             "call": calls.begin,
@@ -213,12 +219,40 @@ class Session:
             "probe": lambda frame: probes.begin(loop, frame),
             "metrics": lambda frame: probes.measure(loop, frame),
         }
+        sockets = self._sockets(service, calls, loop)
+        if sockets is not None:
+            handlers |= sockets.handlers()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         self._garbage.settle(loop, calls.is_idle)
         # Nothing may follow that a call must find done: from now on a thread may answer without the loop.
         self._channel.send({"type": "ready"})
         await self._stop.wait()
+        if sockets is not None:
+            if self._orphaned:
+                sockets.cancel_all()
+            await sockets.finished()
         await self._finish(calls, probes, invocations)
+
+    def _surround(self, service: AnyService, calls: Any) -> None:
+        """Let the service's middlewares stand around its calls."""
+        from .application import Application
+
+        try:
+            calls.application = _run_stage("startup", lambda: Application(service, calls, self._channel))
+        except BaseException:
+            self._channel.detach()
+            raise
+
+    def _sockets(self, service: AnyService, calls: Any, loop: asyncio.AbstractEventLoop) -> Any:
+        from .sockets import Sockets
+
+        if calls.application is not None:
+            return Sockets(calls.application.app, self._channel, loop)
+        if not getattr(service, "mount_apps", None):  # a runner has none
+            return None
+        from .mounts import socket_application
+
+        return Sockets(socket_application(service), self._channel, loop)
 
     async def _start(self, service: Service) -> None:
         """Run the hooks before serving and construct the service, on the loop: user code may use it."""
@@ -234,6 +268,39 @@ class Session:
             await self._begin_mounted(service)
         except Exception as error:
             raise StartFailure("startup", error) from error
+        if self._settings.unit is None and service.has_custom_command:
+            await self._run_command(service)
+
+    async def _run_command(self, service: Service) -> None:
+        """Start the service's own program, if no other worker does, and wait until it answers."""
+        from .command import Command, HealthPage
+
+        try:
+            if self._settings.worker_id != 1:
+                await HealthPage(service).wait_fine()
+                return
+            command = await Command.start(service, self._instance)
+        except Exception as error:
+            raise StartFailure("command", error) from error
+        # The front ends what this worker cannot: it may die itself.
+        self._channel.send({"type": "command", "pid": command.pid})
+        try:
+            await command.wait_healthy()
+        except BaseException as error:
+            command.kill()
+            if isinstance(error, Exception):
+                raise StartFailure("command", error) from error
+            raise
+        self._command = command
+        self._watching = asyncio.get_running_loop().create_task(self._watch_command(command))
+
+    async def _watch_command(self, command: Any) -> None:
+        """End the worker when its command ends: it is started again with it."""
+        status = await command.ended()
+        if not command.is_stopping:
+            logger.error("the command ended with exit status %s", status)
+            self.exit_status = 1
+            self._stop.set()
 
     async def _start_legacy(self, service: RunnerService) -> None:
         """Run the hooks before serving; the runners are there already."""
@@ -272,6 +339,8 @@ class Session:
         else:
             await calls.finished()
         await _at_most(FLUSH_SECONDS, probes.finished())
+        if self._command is not None:
+            await self._command.stop()
         try:
             await self._run_last_hooks()
         except Exception:
