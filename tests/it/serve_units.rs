@@ -34,8 +34,9 @@ fn a_dependency_is_called_in_either_style() {
     assert_eq!((stream.status, stream.text(), stream.is_whole), (200, "0\n1\n2\n".to_owned(), true));
     // Thirty-two megabytes there and back.
     server.post("/large", r#"{"n": 4000000}"#).expect(200, JSON, "4000000.0");
-    let log = server.log();
-    assert!(log.contains("[service:Inner:2] Service Inner initialized"), "{log}");
+    server.wait_for("the second worker", || {
+        server.log().contains("[service:Inner:2] Service Inner initialized")
+    });
 }
 
 /// The caller's client is told what the dependency said, once, and nothing of what only the log should have.
