@@ -340,7 +340,6 @@ def test_slots_of_a_synchronous_service_are_its_threads() -> None:
 
 
 def unsupported_services() -> dict[str, t.Any]:
-    @bentoml.service
     @bentoml.service(cmd=["serve"])
     class Command: ...
 

@@ -19,6 +19,11 @@ class Short:
         time.sleep(0.0005)
         return 2 * x
 
+    @bentoml.api(batchable=True, max_batch_size=4)
+    def doubles(self, x: list[int]) -> list[int]:
+        time.sleep(0.0005)
+        return [2 * n for n in x]
+
     @bentoml.api
     def pid(self) -> int:
         return os.getpid()
@@ -32,16 +37,22 @@ fn start() -> Server {
         .start_ready()
 }
 
-/// Asks for doubles until told to stop; returns how many answers were right, and the statuses of the others.
-fn ask(server: &Server, first: usize, is_over: &AtomicBool) -> (usize, Vec<u16>) {
+/// Asks for doubles until told to stop, alone or as a row of a batch; returns how many answers were right, and the
+/// statuses of the others.
+fn ask(server: &Server, path: &str, first: usize, is_over: &AtomicBool) -> (usize, Vec<u16>) {
     let (mut right, mut others) = (0, Vec::new());
     for x in first.. {
         if is_over.load(Ordering::Relaxed) {
             break;
         }
-        let reply = server.post("/double", &format!("{{\"x\": {x}}}"));
+        let (sent, expected) = if path == "/doubles" {
+            (format!("{{\"x\": [{x}]}}"), format!("[{}]", 2 * x))
+        } else {
+            (format!("{{\"x\": {x}}}"), (2 * x).to_string())
+        };
+        let reply = server.post(path, &sent);
         if reply.status == 200 {
-            assert_eq!(reply.text(), (2 * x).to_string());
+            assert_eq!(reply.text(), expected);
             right += 1;
         } else {
             others.push(reply.status);
@@ -50,17 +61,16 @@ fn ask(server: &Server, first: usize, is_over: &AtomicBool) -> (usize, Vec<u16>)
     (right, others)
 }
 
-/// The call that was sent ahead had not begun: it is computed by the next worker, and nobody is told.
-#[test]
-fn a_worker_that_dies_takes_one_call_with_it() {
+/// Kills the worker under the load of many clients; returns how many answers were right, and the statuses of the others.
+fn kill_under_load(path: &str, clients: usize) -> (usize, Vec<u16>) {
     let server = start();
     let pid: i32 = server.post("/pid", "{}").text().parse().expect("a number");
     let is_over = AtomicBool::new(false);
     let found: Vec<_> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..8)
+        let clients: Vec<_> = (0..clients)
             .map(|client| {
                 let (server, is_over) = (&server, &is_over);
-                scope.spawn(move || ask(server, client * 1_000_000, is_over))
+                scope.spawn(move || ask(server, path, client * 1_000_000, is_over))
             })
             .collect();
         std::thread::sleep(Duration::from_millis(700));
@@ -74,8 +84,22 @@ fn a_worker_that_dies_takes_one_call_with_it() {
         is_over.store(true, Ordering::Relaxed);
         clients.into_iter().map(|client| client.join().expect("the client lives")).collect()
     });
-    let right: usize = found.iter().map(|(right, _)| right).sum();
-    let others: Vec<u16> = found.into_iter().flat_map(|(_, others)| others).collect();
+    let right = found.iter().map(|(right, _)| right).sum();
+    (right, found.into_iter().flat_map(|(_, others)| others).collect())
+}
+
+/// The call that was sent ahead had not begun: it is computed by the next worker, and nobody is told.
+#[test]
+fn a_worker_that_dies_takes_one_call_with_it() {
+    let (right, others) = kill_under_load("/double", 8);
     assert!(others.len() <= 1 && others.iter().all(|status| *status == 503), "{others:?}");
+    assert!(right > 100, "{right} calls were answered");
+}
+
+/// So with batches of four.
+#[test]
+fn a_worker_that_dies_takes_one_batch_with_it() {
+    let (right, others) = kill_under_load("/doubles", 16);
+    assert!(others.len() <= 4 && others.iter().all(|status| *status == 503), "{others:?}");
     assert!(right > 100, "{right} calls were answered");
 }

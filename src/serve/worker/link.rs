@@ -88,8 +88,8 @@ struct Table {
 #[derive(Debug)]
 enum Owed {
     Answer(oneshot::Sender<Answered>, Slot),
-    /// A call that was sent while the worker had another.
-    Ahead(Box<Pending>, Slot),
+    /// What was sent while the worker had something else, whole: it may go to another worker.
+    Ahead(Vec<Pending>, Slot),
     Answers(Vec<Share>, Slot),
     Chunks(ChunkSender, Slot),
     Probed(oneshot::Sender<Probed>),
@@ -108,6 +108,33 @@ impl Share {
     /// The one share of a call that is no batch.
     fn alone(answer: oneshot::Sender<Answered>) -> Self {
         Self { answer, rows: 1, is_client: true }
+    }
+
+    fn of(Pending { call, answer, .. }: Pending) -> Self {
+        Self { answer, rows: call.rows, is_client: call.caller.is_client() }
+    }
+}
+
+impl Owed {
+    /// What is owed for calls that the worker has begun.
+    fn for_calls(calls: Vec<Pending>, slot: Slot) -> Self {
+        let is_batch = is_batch(&calls);
+        let mut shares: Vec<Share> = calls.into_iter().map(Share::of).collect();
+        match shares.pop() {
+            Some(Share { answer, .. }) if !is_batch => Self::Answer(answer, slot),
+            last => {
+                shares.extend(last);
+                Self::Answers(shares, slot)
+            }
+        }
+    }
+
+    /// Takes what was sent ahead for begun.
+    fn begun(self) -> Self {
+        match self {
+            Self::Ahead(calls, slot) => Self::for_calls(calls, slot),
+            other => other,
+        }
     }
 }
 
@@ -169,53 +196,25 @@ impl Link {
             return Err(calls);
         }
         calls.retain(|pending| !pending.answer.is_closed());
-        if slot.is_ahead {
-            if let Some(pending) = calls.pop() {
-                self.call_ahead(id, pending, slot, table);
-            }
-            return Ok(());
-        }
-        let is_batch = calls.len() > 1 || calls.first().is_some_and(|first| first.call.is_client_array());
-        let (calls, answers): (Vec<Call>, Vec<_>) =
-            calls.into_iter().map(|Pending { call, answer, .. }| (call, answer)).unzip();
-        let shares: Vec<Share> = calls
-            .iter()
-            .zip(answers)
-            .map(|(call, answer)| Share { answer, rows: call.rows, is_client: call.caller.is_client() })
-            .collect();
-        if shares.is_empty() {
+        if calls.is_empty() {
             drop(table);
             return Ok(());
         }
-        let sent = if is_batch { encode_batch(id, calls) } else { encode_one(id, calls) };
-        if let Err(error) = sent.map_err(CallError::Unsendable).and_then(|frame| self.write(&table, frame)) {
+        let body_of = |pending: &mut Pending| {
+            let body = &mut pending.call.body;
+            if slot.is_ahead { body.clone() } else { std::mem::take(body) }
+        };
+        let bodies = calls.iter_mut().map(body_of).collect();
+        let sent = encode(id, &calls, bodies).map_err(CallError::Unsendable);
+        if let Err(error) = sent.and_then(|frame| self.write(&table, frame)) {
             drop(table);
             drop(slot);
-            self.fail(shares, error);
+            self.fail(calls.into_iter().map(Share::of).collect(), error);
             return Ok(());
         }
-        let owed = match <[Share; 1]>::try_from(shares) {
-            Ok([Share { answer, .. }]) if !is_batch => Owed::Answer(answer, slot),
-            Ok([share]) => Owed::Answers(vec![share], slot),
-            Err(shares) => Owed::Answers(shares, slot),
-        };
+        let owed = if slot.is_ahead { Owed::Ahead(calls, slot) } else { Owed::for_calls(calls, slot) };
         table.owed.insert(id, owed);
         Ok(())
-    }
-
-    /// Sends a call to a worker that has not answered its last: it is kept, in case the worker dies before.
-    fn call_ahead(&self, id: u64, pending: Pending, slot: Slot, mut table: MutexGuard<'_, Table>) {
-        let sent = encode_call(id, &pending.call, pending.call.body.clone());
-        match sent.map_err(CallError::Unsendable).and_then(|frame| self.write(&table, frame)) {
-            Ok(()) => {
-                table.owed.insert(id, Owed::Ahead(Box::new(pending), slot));
-            }
-            Err(error) => {
-                drop(table);
-                drop(slot);
-                let _ = pending.answer.send(Answered { worker: self.worker, outcome: Err(error) });
-            }
-        }
     }
 
     fn write(&self, table: &Table, frame: Encoded) -> Result<(), CallError> {
@@ -279,20 +278,19 @@ impl Link {
         }
         let mut is_computing = false;
         for owed in owed.into_values() {
-            let (shares, slot) = match owed {
-                // Calls are begun in the order in which they were sent.
-                Owed::Ahead(pending, slot) if is_computing => {
-                    slot.take_back(*pending);
-                    continue;
-                }
-                Owed::Ahead(pending, slot) => (vec![Share::alone(pending.answer)], slot),
+            // Calls are begun in the order in which they were sent.
+            if is_computing && let Owed::Ahead(calls, slot) = owed {
+                slot.take_back(calls);
+                continue;
+            }
+            let (shares, slot) = match owed.begun() {
                 Owed::Answer(answer, slot) => (vec![Share::alone(answer)], slot),
                 Owed::Answers(shares, slot) => (shares, slot),
                 Owed::Chunks(..) => {
                     is_computing = true;
                     continue;
                 }
-                Owed::Probed(_) | Owed::Measured(_) => continue,
+                Owed::Probed(_) | Owed::Measured(_) | Owed::Ahead(..) => continue,
             };
             is_computing = true;
             drop(slot);
@@ -300,12 +298,18 @@ impl Link {
         }
     }
 
-    /// Answers the calls of a batch that has no answer: the first with the error itself.
+    /// Answers the calls of a batch that has no answer: the first with the error itself, the others with what it is for
+    /// them.
     fn fail(&self, shares: Vec<Share>, error: CallError) {
-        let mut error = Some(error);
         let calls = shares.len();
+        let is_lost = matches!(error, CallError::WorkerLost { .. });
+        let mut error = Some(error);
         for Share { answer, .. } in shares {
-            let error = error.take().unwrap_or(CallError::Indivisible { calls });
+            let error = error.take().unwrap_or(if is_lost {
+                CallError::WorkerLost { worker: self.worker }
+            } else {
+                CallError::Indivisible { calls }
+            });
             // A client that is gone needs no answer.
             let _ = answer.send(Answered { worker: self.worker, outcome: Err(error) });
         }
@@ -395,11 +399,7 @@ impl Link {
     }
 
     fn reply(&self, id: u64, answer: Answer) -> Option<Event> {
-        let (waiting, slot) = match self.take(id) {
-            Some(Owed::Answer(waiting, slot)) => (waiting, slot),
-            Some(Owed::Ahead(pending, slot)) => (pending.answer, slot),
-            _ => return Some(unasked("reply", id)),
-        };
+        let Some(Owed::Answer(waiting, slot)) = self.take(id) else { return Some(unasked("reply", id)) };
         slot.learn();
         self.has_answered.store(true, Ordering::Relaxed);
         // The answer goes first: the client has waited longer than the next call.
@@ -443,10 +443,8 @@ impl Link {
 
     fn begin_stream(&self, id: u64, head: Result<ResponseHead, HeadError>) -> Option<Event> {
         let mut table = self.lock();
-        let (waiting, slot) = match table.owed.remove(&id) {
-            Some(Owed::Answer(waiting, slot)) => (waiting, slot),
-            Some(Owed::Ahead(pending, slot)) => (pending.answer, slot),
-            _ => return Some(unasked("stream", id)),
+        let Some(Owed::Answer(waiting, slot)) = table.owed.remove(&id).map(Owed::begun) else {
+            return Some(unasked("stream", id));
         };
         self.has_answered.store(true, Ordering::Relaxed);
         let (sender, chunks) = stream();
@@ -477,7 +475,7 @@ impl Link {
     }
 
     fn take(&self, id: u64) -> Option<Owed> {
-        self.lock().owed.remove(&id)
+        self.lock().owed.remove(&id).map(Owed::begun)
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -523,11 +521,20 @@ fn divide(head: &ArrayHead, elements: &Bytes, shares: &[Share]) -> Option<Vec<Re
     Some(outcomes.collect())
 }
 
-/// Writes one call; there is exactly one.
-fn encode_one(id: u64, calls: Vec<Call>) -> Result<Encoded, MessageError> {
-    let Some(mut call) = calls.into_iter().next() else { return Err(MessageError::NoCall) };
-    let body = std::mem::take(&mut call.body);
-    encode_call(id, &call, body)
+/// Whether calls are sent as a batch: several, or one that the front has read.
+fn is_batch(calls: &[Pending]) -> bool {
+    calls.len() > 1 || calls.first().is_some_and(|first| first.call.is_client_array())
+}
+
+/// Writes calls of one API with their bodies.
+fn encode(id: u64, calls: &[Pending], mut bodies: Vec<Payload>) -> Result<Encoded, MessageError> {
+    match (calls, bodies.pop()) {
+        ([Pending { call, .. }], Some(body)) if !is_batch(calls) => encode_call(id, call, body),
+        (_, last) => {
+            bodies.extend(last);
+            encode_batch(id, calls, bodies)
+        }
+    }
 }
 
 fn encode_call(id: u64, call: &Call, body: Payload) -> Result<Encoded, MessageError> {
@@ -566,22 +573,17 @@ fn encode_call(id: u64, call: &Call, body: Payload) -> Result<Encoded, MessageEr
 }
 
 /// Writes several calls of one API; arrays that are kin become one.
-fn encode_batch(id: u64, calls: Vec<Call>) -> Result<Encoded, MessageError> {
-    let rows = calls.iter().map(|call| call.rows).sum();
-    let array = match calls.first() {
-        Some(Call { encoding: Some(Encoding::Array(head)), .. }) => Some(head.with_rows(rows)),
+fn encode_batch(id: u64, calls: &[Pending], bodies: Vec<Payload>) -> Result<Encoded, MessageError> {
+    let Some(Pending { call: first, .. }) = calls.first() else { return Err(MessageError::NoCall) };
+    let rows = calls.iter().map(|pending| pending.call.rows).sum();
+    let array = match &first.encoding {
+        Some(Encoding::Array(head)) => Some(head.with_rows(rows)),
         _ => None,
     };
-    let name = calls.first().map_or_else(|| Arc::from(""), |call| Arc::clone(&call.name));
     let mut body = Payload::default();
-    let (calls, bodies): (Vec<_>, Vec<_>) = calls
-        .into_iter()
-        .map(|Call { caller, body, encoding, rows, request_id, .. }| {
-            ((caller, encoding, rows, request_id), body)
-        })
-        .unzip();
     let mut batched = Vec::with_capacity(calls.len());
-    for ((caller, encoding, rows, request_id), part) in calls.iter().zip(bodies) {
+    for (Pending { call, .. }, part) in calls.iter().zip(bodies) {
+        let Call { caller, encoding, rows, request_id, .. } = call;
         let content_type = caller.content_type();
         let encoding = if array.is_some() { None } else { encoding.clone() };
         let (request_id, length) = (Cow::Borrowed(request_id.as_ref()), part.length());
@@ -590,7 +592,8 @@ fn encode_batch(id: u64, calls: Vec<Call>) -> Result<Encoded, MessageError> {
             body.push(piece);
         }
     }
-    ToWorker::Batch(BatchHeader { id, endpoint: Cow::Borrowed(&name), calls: batched, array }).encode(body)
+    let header = BatchHeader { id, endpoint: Cow::Borrowed(&first.name), calls: batched, array };
+    ToWorker::Batch(header).encode(body)
 }
 
 async fn write_frames(

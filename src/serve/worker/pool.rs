@@ -2,7 +2,8 @@
 //! that it may be merged with.
 //!
 //! A worker with one slot would stand still between its answer and the next call. Where calls are short, it is sent one
-//! ahead: it begins when the first is answered, and goes back into the queue when the worker dies before.
+//! ahead, or a batch that need not grow any more: it begins when the first is answered, and goes back
+//! into the queue when the worker dies before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,10 +59,10 @@ struct Seat {
     busy: u32,
     /// Endpoints of which a batch is being computed: the next one grows meanwhile.
     batching: BTreeSet<usize>,
-    /// The endpoint that it computes, and since when, if it computes one call after the other.
-    current: Option<(usize, Instant)>,
-    /// The endpoint of the call that was sent ahead.
-    ahead: Option<usize>,
+    /// What it computes, and since when, if it computes one call after the other.
+    current: Option<(Load, Instant)>,
+    /// What was sent ahead.
+    ahead: Option<Load>,
     incarnation: u64,
 }
 
@@ -262,9 +263,9 @@ impl Pool {
             seat.busy += 1;
             let is_ahead = is_serial && seat.busy > 1;
             if is_ahead {
-                seat.ahead = Some(endpoint);
+                seat.ahead = Some(load);
             } else {
-                seat.current = Some((endpoint, load.sent));
+                seat.current = Some((load, load.sent));
             }
             if is_batch {
                 seat.batching.insert(endpoint);
@@ -343,17 +344,32 @@ impl State {
         })
     }
 
-    /// Tells whether a busy worker may have a second call: what it computes and what comes then are both short. A batch
-    /// grows while it waits.
+    /// Tells whether a busy worker may have more: what it computes and what comes then are both short.
     fn may_send_ahead(&self, seat: &Seat, endpoint: usize) -> bool {
+        let Some((current, since)) = seat.current else { return false };
         let is_brisk = |endpoint: usize| self.paces[endpoint].is_brisk();
         self.capacity.is_serial
             && seat.ahead.is_none()
-            && self.limits[endpoint].is_none()
             && is_brisk(endpoint)
-            && seat
-                .current
-                .is_some_and(|(current, since)| is_brisk(current) && !Pace::is_late(since.elapsed()))
+            && is_brisk(current.endpoint)
+            && !Pace::is_late(since.elapsed())
+            && self.limits[endpoint].is_none_or(|limits| self.is_batch_ready(current, endpoint, limits))
+    }
+
+    /// Tells whether a batch need not grow any more while another is computed: it is full, or so much larger than that
+    /// that batches go on growing with the load.
+    fn is_batch_ready(&self, current: Load, endpoint: usize, limits: Limits) -> bool {
+        let larger = current.rows.saturating_add(current.rows / 2);
+        current.endpoint == endpoint && self.has_rows(endpoint, larger.min(limits.max_rows))
+    }
+
+    /// Tells whether the waiting calls of an API have so many rows together.
+    fn has_rows(&self, endpoint: usize, wanted: u64) -> bool {
+        let mut rows = 0;
+        self.queues.calls(endpoint).any(|pending| {
+            rows += pending.call.rows;
+            rows >= wanted
+        })
     }
 }
 
@@ -362,20 +378,21 @@ impl Slot {
     pub fn learn(&self) {
         let Load { endpoint, rows, sent, is_batch } = self.load;
         let mut state = self.pool.lock();
-        if is_batch {
-            state.estimates[endpoint].learn(rows, sent.elapsed());
-        }
         let current = state.seats.get(&self.worker).and_then(|seat| seat.current);
-        if let Some((_, begun)) = current.filter(|_| state.capacity.is_serial) {
+        let current = current.filter(|_| state.capacity.is_serial);
+        let begun = current.map_or(sent, |(_, begun)| begun);
+        if is_batch {
+            state.estimates[endpoint].learn(rows, begun.elapsed());
+        }
+        if current.is_some() {
             state.paces[endpoint].learn(begun.elapsed());
         }
     }
 
-    /// Puts a call back into the queue that the worker had not begun when it died.
-    pub fn take_back(self, pending: Pending) {
-        let pool = Arc::clone(&self.pool);
-        pool.take_back(vec![pending]);
-        // Dropping the slot gives the call to another worker.
+    /// Puts calls back into the queue that the worker had not begun when it died.
+    pub fn take_back(self, calls: Vec<Pending>) {
+        self.pool.take_back(calls);
+        // Dropping the slot gives the calls to another worker.
     }
 }
 
@@ -386,7 +403,7 @@ impl Drop for Slot {
             && seat.incarnation == self.incarnation
         {
             seat.busy -= 1;
-            seat.current = seat.ahead.take().map(|endpoint| (endpoint, Instant::now()));
+            seat.current = seat.ahead.take().map(|load| (load, Instant::now()));
             if self.load.is_batch {
                 seat.batching.remove(&self.load.endpoint);
             }
