@@ -47,6 +47,8 @@ class Reading:
         self._is_lent = False
         # Whether the loop is told when something arrives.
         self._is_watched = True
+        # Whether somebody looks after the borrowing thread.
+        self._is_looked_after = False
         # How many calls the borrowing thread has begun, and whether the last goes on.
         self._begun = 0
         self._is_busy = False
@@ -97,22 +99,22 @@ class Reading:
                 return
             # The thread reads it. Being told of everything would wake the loop for nothing.
             self._look_away()
+            if self._is_looked_after:
+                return
+            self._is_looked_after = True
             begun = self._begun
         self._loop.call_later(CALL_SECONDS, self._look_after, begun)
 
     def _look_after(self, begun: int) -> None:
         """Take the socket back from a thread that has been at the same call since the last look."""
         with self._lock:
-            if self._is_watched or not self._is_open:
-                return
             if self._is_busy and self._begun == begun:
                 self._is_lent = False
-            begun = self._begun
-            is_lent = self._is_lent
-        if is_lent:
-            self._loop.call_later(CALL_SECONDS, self._look_after, begun)
-        else:
-            self._watch()
+            if self._is_lent and self._is_open and not self._is_watched:
+                self._loop.call_later(CALL_SECONDS, self._look_after, self._begun)
+                return
+            self._is_looked_after = False
+        self._watch()
 
     def _watch(self) -> None:
         with self._lock:
