@@ -11,6 +11,8 @@ from typing import Any, Callable
 import pytest
 from front import TIMEOUT, Front
 
+from ekiben.worker.frames import encode_frame
+
 Serve = Callable[..., Front]
 
 ECHO = """
@@ -479,6 +481,48 @@ def test_cancel(serve: Serve, tmp_path: Path) -> None:
 
 
 # probes, metrics, logs
+
+
+def test_a_call_that_is_cancelled_before_it_begins_is_answered(serve: Serve) -> None:
+    front = serve(
+        """
+    @bentoml.service
+    class Svc:
+        @bentoml.api
+        async def text(self, text: str) -> str:
+            return text
+    """
+    )
+    front.ready()
+    header = {"type": "call", "id": 4711, "endpoint": "text", "headers": []}
+    both = [*encode_frame(header, b'{"text": "x"}'), *encode_frame({"type": "cancel", "id": 4711})]
+    front.socket.sendall(b"".join(both))
+    reply = front.expect("reply")
+    assert (reply.header["id"], reply.header["status"]) == (4711, 499)
+    front.send({"type": "drain"})
+    assert front.exit_status() == 0
+
+
+def test_errors_that_cannot_be_written_are_answered(serve: Serve) -> None:
+    front = serve(
+        """
+    class Silent(Exception):
+        def __str__(self):
+            raise RuntimeError("no text")
+    @bentoml.service
+    class Svc:
+        @bentoml.api
+        def silent(self) -> str:
+            raise Silent
+        @bentoml.api
+        def surrogate(self) -> str:
+            raise bentoml.exceptions.BadInput("not \\ud800")
+    """
+    )
+    front.ready()
+    assert front.ask("silent")[0] == 500
+    assert front.ask("surrogate")[0] == 400
+    assert front.ask("silent")[0] == 500
 
 
 def test_probes(serve: Serve) -> None:

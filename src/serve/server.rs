@@ -320,7 +320,9 @@ impl Server {
         self.note(&config, manifest.style);
         self.protect(config.ssl.as_ref())?;
         let tracer = self.tracer(manifest, &config)?.map(Arc::new);
-        let (workers, memory_limit) = (config.workers, config.worker_memory_limit);
+        // Two programs of a service cannot have its port at the same time.
+        let memory_limit = config.worker_memory_limit.filter(|_| manifest.command.is_none());
+        let workers = config.workers;
         if self.port.is_none() {
             self.settings.backlog = self.settings.backlog.or(Some(config.backlog));
             self.open(SocketAddr::new(config.host, config.port))?;

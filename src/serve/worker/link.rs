@@ -200,9 +200,11 @@ impl Link {
             drop(table);
             return Ok(());
         }
+        // One that overtook the call that it was to follow is the one that the worker begins.
+        let is_ahead = slot.is_ahead && table.is_computing();
         let body_of = |pending: &mut Pending| {
             let body = &mut pending.call.body;
-            if slot.is_ahead { body.clone() } else { std::mem::take(body) }
+            if is_ahead { body.clone() } else { std::mem::take(body) }
         };
         let bodies = calls.iter_mut().map(body_of).collect();
         let sent = encode(id, &calls, bodies).map_err(CallError::Unsendable);
@@ -212,7 +214,7 @@ impl Link {
             self.fail(calls.into_iter().map(Share::of).collect(), error);
             return Ok(());
         }
-        let owed = if slot.is_ahead { Owed::Ahead(calls, slot) } else { Owed::for_calls(calls, slot) };
+        let owed = if is_ahead { Owed::Ahead(calls, slot) } else { Owed::for_calls(calls, slot) };
         table.owed.insert(id, owed);
         Ok(())
     }
@@ -388,7 +390,9 @@ impl Link {
                 _ => Some(unasked("measured", id)),
             },
             FromWorker::Socket(id, message) => {
-                self.sockets.receive(id, message).err().map(|what| unasked(what, id))
+                // One that is over may have crossed the word that it is.
+                let _ = self.sockets.receive(id, message);
+                None
             }
             FromWorker::Describe(manifest) => Some(Event::Described(manifest)),
             FromWorker::Command(group) => Some(Event::Command(group)),
@@ -443,8 +447,14 @@ impl Link {
 
     fn begin_stream(&self, id: u64, head: Result<ResponseHead, HeadError>) -> Option<Event> {
         let mut table = self.lock();
-        let Some(Owed::Answer(waiting, slot)) = table.owed.remove(&id).map(Owed::begun) else {
-            return Some(unasked("stream", id));
+        let (waiting, slot) = match table.owed.remove(&id).map(Owed::begun) {
+            Some(Owed::Answer(waiting, slot)) => (waiting, slot),
+            other => {
+                // What it holds may want this link when it goes.
+                drop(table);
+                drop(other);
+                return Some(unasked("stream", id));
+            }
         };
         self.has_answered.store(true, Ordering::Relaxed);
         let (sender, chunks) = stream();
@@ -485,6 +495,11 @@ impl Link {
 }
 
 impl Table {
+    /// Whether the worker has anything to compute.
+    fn is_computing(&self) -> bool {
+        self.owed.values().any(|owed| !matches!(owed, Owed::Probed(_) | Owed::Measured(_)))
+    }
+
     fn send(&self, message: &ToWorker<'_>, body: Payload) {
         if let (Some(outgoing), Ok(frame)) = (&self.outgoing, message.encode(body)) {
             // A socket that is gone is reported by its reader.

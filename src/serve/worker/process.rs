@@ -112,16 +112,6 @@ impl WorkerCommand {
         command.args(["-m", "ekiben.worker", "--fd", &SOCKET.to_string(), "--worker-id", &index.to_string()]);
         command.args(["--shared-fd", &SHARED_SOCKET.to_string()]);
         command.args(self.target.worker_arguments());
-        if !self.arguments.is_empty() {
-            // In one word: a value may begin with a dash.
-            command.arg(format!("--arguments={}", Value::Object(self.arguments.clone())));
-        }
-        if !self.runners.is_empty() {
-            command.arg(format!("--runners={}", Value::Object(self.runners.clone())));
-        }
-        if !self.monitoring.is_empty() {
-            command.arg(format!("--monitoring={}", Value::Object(self.monitoring.clone())));
-        }
         if let Some(unit) = &self.unit {
             command.args(["--unit", unit]);
         }
@@ -135,6 +125,16 @@ impl WorkerCommand {
             command.arg("--in-process");
         }
         command.env_clear().envs(self.environment.iter()).envs(self.variables());
+        // Not among the arguments, which everybody may read: there may be secrets in them.
+        for (name, options) in [
+            ("EKIBEN_WORKER_ARGUMENTS", &self.arguments),
+            ("EKIBEN_WORKER_RUNNERS", &self.runners),
+            ("EKIBEN_WORKER_MONITORING", &self.monitoring),
+        ] {
+            if !options.is_empty() {
+                command.env(name, Value::Object(options.clone()).to_string());
+            }
+        }
         if let Some(placement) = self.placement.get() {
             command.envs(placement.variables(index));
         }

@@ -221,6 +221,8 @@ impl Outbox {
     pub fn disconnect(&mut self, code: u16, reason: &str) {
         if !self.is_over {
             self.is_over = true;
+            // The worker need not answer: what crosses this is for nobody.
+            self.link.sockets.lock().open.remove(&self.id);
             let message = ToWorker::Disconnect { id: self.id, code, reason: reason.into() };
             self.link.send(&message, Payload::default());
         }

@@ -31,6 +31,9 @@ const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// How long a socket may stay open once its process has ended: a child of the worker may hold it.
 const SOCKET_GRACE: Duration = Duration::from_secs(1);
 
+/// How long a worker that was replaced may take to finish what it has begun.
+const RETIREMENT: Duration = Duration::from_mins(5);
+
 /// What the workers are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -275,10 +278,13 @@ impl Supervisor {
             let was_replaced = !is_over;
             if was_replaced {
                 life.link.drain();
-                supervisor.watch(&mut life).await;
+                // What takes longer is given up with the memory that it holds.
+                let _ = tokio::time::timeout(RETIREMENT, supervisor.watch(&mut life)).await;
             } else if supervisor.phase() == Phase::Serving {
                 is_replaced.close();
-                supervisor.roster.set(worker, WorkerState::Initializing);
+                if is_replaced.try_recv().is_err() {
+                    supervisor.roster.set(worker, WorkerState::Initializing);
+                }
             }
             let (_, error) = supervisor.end(life).await;
             if !was_replaced && supervisor.phase() == Phase::Serving {
@@ -379,7 +385,6 @@ impl Supervisor {
             Event::Ready => {
                 let Some(Staffing { pool, service, .. }) = self.wait_staffing().await else { return };
                 life.ready_since = Some(Instant::now());
-                self.roster.set(life.worker, WorkerState::Ready);
                 let component = self.component(life.worker);
                 self.log.line(
                     Level::Info,
@@ -392,6 +397,8 @@ impl Supervisor {
                     // One that has ended meanwhile has nothing left to finish.
                     let _ = predecessor.send(());
                 }
+                // Last: a predecessor that ends now has said so before.
+                self.roster.set(life.worker, WorkerState::Ready);
             }
             Event::Failed(failure) => {
                 if !failure.detail.is_empty() {

@@ -39,9 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         working_dir=working_dir,
         bento=Path(options.bento).resolve() if options.bento else None,
         aliases=dict(options.aliases),
-        arguments=options.arguments,
-        runners=options.runners,
-        monitoring=options.monitoring,
+        arguments=options.arguments or _from_environment("ARGUMENTS"),
+        runners=options.runners or _from_environment("RUNNERS"),
+        monitoring=options.monitoring or _from_environment("MONITORING"),
         unit=options.unit,
         batching=options.batching,
         awaits_place=options.await_place,
@@ -111,6 +111,11 @@ def _alias(text: str) -> tuple[str, str]:
 
 def _stop_before_ready(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise StoppedBeforeReady
+
+
+def _from_environment(name: str) -> dict[str, Any]:
+    """Return what the front says where not everybody may read it; children of user code do not get it."""
+    return _object(os.environ.pop(f"EKIBEN_WORKER_{name}", "{}"))
 
 
 def _object(text: str) -> dict[str, Any]:

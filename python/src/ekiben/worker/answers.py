@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 def json_answer(status: int, document: Any) -> Answer:
     """Return a compact JSON document as an answer."""
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Answer(status, [("content-type", "application/json")], text.encode("utf-8"))
+    return Answer(status, [("content-type", "application/json")], text.encode("utf-8", "replace"))
 
 
 def invalid_input_answer(error: InvalidInput) -> Answer:

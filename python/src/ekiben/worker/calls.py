@@ -54,7 +54,7 @@ PLAIN = frozenset({dict, list, tuple, str, bytes, int, float, bool, type(None)})
 class Call:
     """One call: its request, the method it goes to, and what has become of it."""
 
-    __slots__ = ("cancelled", "encoding", "files", "id", "method", "request", "response", "started", "task")
+    __slots__ = ("begun", "cancelled", "encoding", "files", "id", "method", "request", "response", "started", "task")
 
     def __init__(self, frame: Frame, method: APIMethod):
         header = frame.header
@@ -74,7 +74,7 @@ class Call:
         self.response = Response()
         if "state" in header:
             self.request.state = State(header["state"])
-        self.cancelled = False
+        self.begun = self.cancelled = False
         self.started = False
         # The arguments of an API that takes files.
         self.files: list[Any] = []
@@ -84,7 +84,7 @@ class Call:
 class Batch:
     """Several calls of one API that are computed together."""
 
-    __slots__ = ("array", "body", "cancelled", "headers", "id", "method", "request", "response", "task")
+    __slots__ = ("array", "begun", "body", "cancelled", "headers", "id", "method", "request", "response", "task")
 
     def __init__(self, frame: Frame, method: APIMethod):
         self.id: int = frame.header["id"]
@@ -96,7 +96,7 @@ class Batch:
         # What the calls have in common: a directory for their files.
         self.request = Request(path=method.route, request_id=self.headers[0].get("request_id", ""))
         self.response = Response()
-        self.cancelled = False
+        self.begun = self.cancelled = False
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -173,6 +173,7 @@ class Calls:
     async def _run_mounted(self, call: Call) -> None:
         """Let a mounted application answer."""
         try:
+            begin(call)
             if self.application is not None:
                 await self.application.answer(call)
             else:
@@ -203,7 +204,8 @@ class Calls:
         if call is None:
             return
         call.cancelled = True
-        if call.task is not None:
+        # A task that has not begun would end without its answer; it sees by itself that it was cancelled.
+        if call.task is not None and call.begun:
             call.task.cancel()
 
     def cancel_all(self) -> None:
@@ -248,6 +250,7 @@ class Calls:
     async def _run_async(self, call: Call) -> None:
         """Serve a call on the loop."""
         try:
+            begin(call)
             Context.enter(call.request, call.response)
             if self._reading_blocks(call.method):
                 args, kwargs = await asyncio.to_thread(self._arguments, call)
@@ -291,6 +294,7 @@ class Calls:
     async def _run_batch_async(self, batch: Batch) -> None:
         """Serve a batch on the loop."""
         try:
+            begin(batch)
             Context.enter(batch.request, batch.response)
             if batch.array is not None:
                 shares = self._row_shares(batch)
@@ -481,6 +485,13 @@ class Calls:
 
     def _failed(self, call: Call, error: BaseException) -> None:
         """Answer a call that raised; the traceback goes to the log."""
+        try:
+            self._tell_failure(call, error)
+        except Exception as second:  # an error that cannot be written, say
+            logger.exception("Exception on %s cannot be told", call.request.path)
+            self._send_error(call, error_answer(second), type(error).__name__)
+
+    def _tell_failure(self, call: Call, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
             self._send_error(call, cancelled_answer(), "the call was cancelled")
             return
@@ -535,6 +546,13 @@ class Calls:
             logger.exception("Background task of %s failed", call.request.path)
         finally:
             call.request.close()
+
+
+def begin(call: Call | Batch) -> None:
+    """Take note that a call's task runs; raise ``CancelledError`` when nobody waits for it any more."""
+    call.begun = True
+    if call.cancelled:
+        raise asyncio.CancelledError
 
 
 def unpacked(encoding: dict[str, Any], value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

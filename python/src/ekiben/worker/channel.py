@@ -107,10 +107,10 @@ class Channel:
     def send_value(self, header: dict[str, Any], parts: list[Body]) -> None:
         """Send a frame whose body is a value for another worker: a large one through memory that both share."""
         length = sum(len(part) for part in parts)
-        if self._shared is not None and self._shared.offer(
-            parts, length, lambda: self._send(encode_shared_frame(header, length))
-        ):
-            return
+        if self._shared is not None and self._shared.is_for(length):
+            frame = encode_shared_frame(header, length)  # first: what cannot be written must not have a descriptor
+            if self._shared.offer(parts, length, lambda: self._send(frame)):
+                return
         self.send_parts(header, parts)
 
     def _send(self, buffers: list[Body]) -> None:
@@ -124,10 +124,15 @@ class Channel:
             if not self._pending and len(buffers) == 1 and self._write_whole(buffers[0]):
                 return
             was_idle = not self._pending
+            before = len(self._pending)
             self._pending.extend(memoryview(buffer).cast("B") for buffer in buffers)
             self._pending_bytes += sum(len(buffer) for buffer in buffers)
             if was_idle and self._write():
                 self._loop.call_soon_threadsafe(self._watch)
+            # User code may write into its memory again: what is not sent at once is copied.
+            for place in range(before, len(self._pending)):
+                if not isinstance(self._pending[place].obj, bytes):
+                    self._pending[place] = memoryview(bytes(self._pending[place]))
 
     def wait_for_space(self) -> None:
         """Block the calling thread while too much is unsent."""

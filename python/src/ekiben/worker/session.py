@@ -277,7 +277,7 @@ class Session:
 
         try:
             if self._settings.worker_id != 1:
-                await HealthPage(service).wait_fine()
+                await self._unless_stopped(HealthPage(service).wait_fine())
                 return
             command = await Command.start(service, self._instance)
         except Exception as error:
@@ -285,7 +285,7 @@ class Session:
         # The front ends what this worker cannot: it may die itself.
         self._channel.send({"type": "command", "pid": command.pid})
         try:
-            await command.wait_healthy()
+            await self._unless_stopped(command.wait_healthy())
         except BaseException as error:
             command.kill()
             if isinstance(error, Exception):
@@ -293,6 +293,17 @@ class Session:
             raise
         self._command = command
         self._watching = asyncio.get_running_loop().create_task(self._watch_command(command))
+
+    async def _unless_stopped(self, waiting: Any) -> None:
+        """Wait for something, but not when the front ends or is gone."""
+        work = asyncio.ensure_future(waiting)
+        stop = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not work.done():
+            work.cancel()
+            raise RuntimeError("the server ended before the command answered")
+        await work
 
     async def _watch_command(self, command: Any) -> None:
         """End the worker when its command ends: it is started again with it."""

@@ -15,7 +15,7 @@ import socket
 import threading
 from typing import Callable
 
-from .frames import Body, ProtocolError
+from .frames import MAX_BODY, Body, ProtocolError
 
 # From this size on, one copy and a mapping cost less than two ways through a socket (docs/adr/0011).
 SHARED_FROM = 4 << 20
@@ -38,9 +38,13 @@ class SharedBodies:
         # Descriptors are taken in the order of their frames: both are sent under this lock.
         self._order = threading.Lock()
 
+    def is_for(self, length: int) -> bool:
+        """Tell whether a body of this length is shared, where that can be."""
+        return self._smallest <= length <= MAX_BODY
+
     def offer(self, parts: list[Body], length: int, send_frame: Callable[[], None]) -> bool:
         """Send a body and then its frame; False when the body has to go into the frame after all."""
-        if length < self._smallest:
+        if not self.is_for(length):
             return False
         try:
             descriptor = _filled(parts, length)

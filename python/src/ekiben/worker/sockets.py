@@ -174,7 +174,8 @@ class Socket:
             # The client is gone, or the application has said its last word before.
             raise ClientDisconnected
         if kind == "websocket.close":
-            self.close(message.get("code", NORMAL), message.get("reason") or "")
+            code = message.get("code")
+            self.close(code if isinstance(code, int) and 1000 <= code <= 4999 else NORMAL, message.get("reason") or "")
             return
         data, text = message.get("bytes"), message.get("text")
         body = text.encode("utf-8") if data is None else data

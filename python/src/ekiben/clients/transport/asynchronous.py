@@ -206,7 +206,9 @@ class _Connection:
 
     def is_usable(self) -> bool:
         """Tell whether the server has kept the connection."""
-        is_open = not self._reader.at_eof() and not self._writer.is_closing()
+        # What has come since the last answer is no answer to the next request.
+        has_surplus = bool(self._reader._buffer)  # type: ignore[attr-defined] (asyncio has no other way to ask)
+        is_open = not (has_surplus or self._reader.at_eof() or self._writer.is_closing())
         return time.monotonic() - self._kept_at < IDLE_SECONDS and is_open
 
     def close(self) -> None:
