@@ -27,6 +27,8 @@ class Garbage:
         """
         if gc.get_threshold() == STARTING_THRESHOLDS:
             gc.set_threshold(*self._before)
+        # A worker that is busy from the beginning must not look at all that imports made, again and again.
+        gc.freeze()
         loop.call_later(IDLE_SECONDS, self._collect_when_idle, loop, is_idle)
 
     def _collect_when_idle(self, loop: asyncio.AbstractEventLoop, is_idle: Callable[[], bool]) -> None:
@@ -34,5 +36,6 @@ class Garbage:
             loop.call_later(IDLE_SECONDS, self._collect_when_idle, loop, is_idle)
             return
         if gc.isenabled():
+            gc.unfreeze()
             gc.collect()
         gc.freeze()
